@@ -18,6 +18,10 @@ use rcluster_core::store::remote::failure::Failure;
 const CONNECT: Duration = Duration::from_secs(1);
 const ANSWER: Duration = Duration::from_secs(3);
 
+/// The time limit for an answer with large entries of a stream, which may be on a slow link. Whether the server answers at all
+/// is known from the other connection.
+const TRANSFER: Duration = Duration::from_secs(15);
+
 /// How long the server waits for an entry of a stream before it answers that there is none, in ms.
 const BLOCK: u64 = 1000;
 
@@ -114,6 +118,11 @@ impl Connections {
         let script = cmd("SCRIPT").arg("LOAD").arg(script).query_async::<Value>(&mut commands).await;
         let script = text(script.map_err(|error| failure(&error))?).ok_or_else(invalid_answer)?;
         Ok(Self { commands, changes, script })
+    }
+
+    /// The entries that will be read may be large.
+    pub(super) fn expect_large_entries(&mut self) {
+        self.changes.set_response_timeout(TRANSFER);
     }
 
     /// Waits for entries of a stream after `place`.

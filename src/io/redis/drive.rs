@@ -131,8 +131,8 @@ impl Driver {
                 }
                 Output::Close => self.calls.close(),
                 Output::Load => self.call(|session, keys| async move { session.load(&keys).await }),
-                Output::Follow(place) => {
-                    self.call(|session, keys| async move { session.follow(&keys, &place).await });
+                Output::Follow { place, entries } => {
+                    self.call(|session, keys| async move { session.follow(&keys, &place, entries).await });
                 }
                 Output::Beat => {
                     self.call(|session, keys| async move { session.beat(&keys, now()).await });

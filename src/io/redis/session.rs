@@ -11,9 +11,6 @@ use rcluster_core::store::remote::failure::Failure;
 use rcluster_core::store::remote::messages::{Greeting, Input};
 use rcluster_core::store::remote::{GREET, WRITE};
 
-/// The maximum number of entries of the stream read at once.
-const ENTRIES: usize = 256;
-
 /// The time limit for loading the whole store.
 const LOADING: Duration = Duration::from_secs(60);
 
@@ -56,6 +53,7 @@ impl Session {
         hello: Hello,
     ) -> Result<(Self, Greeting), Failure> {
         let mut connections = Connections::open(backend, &keys[0], WRITE).await?;
+        connections.expect_large_entries();
         let mut greet = cmd("EVAL");
         greet.arg(GREET).arg(keys.len()).arg(&keys[..]).arg(hello.connection).arg(hello.new_epoch);
         greet.arg(hello.epoch).arg(hello.revision).arg(hello.place);
@@ -80,8 +78,8 @@ impl Session {
         or_failed(answer, |value| convert::loaded(value, facts))
     }
 
-    pub(super) async fn follow(mut self, keys: &Keys, place: &str) -> Input {
-        or_failed(self.0.read_behind(&keys[3], place, ENTRIES).await, convert::entries)
+    pub(super) async fn follow(mut self, keys: &Keys, place: &str, entries: usize) -> Input {
+        or_failed(self.0.read_behind(&keys[3], place, entries).await, convert::entries)
     }
 
     pub(super) async fn beat(mut self, keys: &Keys, asked_at: u64) -> Input {

@@ -20,7 +20,8 @@
 //!
 //! [`link`] is the state machine, with its [`messages`], its public [`status`] and the [`failure`]s of the server.
 //! Its parts are the [`connection`], the [`clock`] of the server, the [`position`] up to which changes are applied,
-//! and the [`queue`] of requests. [`batch`] encodes requests for the script; [`payload`] decodes what the server sends;
+//! and the [`queue`] of requests. [`portion`] says how many changes are requested at once, and [`stall`] whether one is
+//! missing. [`batch`] encodes requests for the script; [`payload`] decodes what the server sends;
 //! [`backend`] holds the app's settings.
 
 pub mod backend;
@@ -31,8 +32,10 @@ pub mod failure;
 pub mod link;
 pub mod messages;
 pub mod payload;
+mod portion;
 mod position;
 mod queue;
+mod stall;
 pub mod status;
 
 /// The script that greets the server: see its comments.

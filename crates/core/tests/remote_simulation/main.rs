@@ -33,6 +33,9 @@ const STEPS: u64 = 400;
 const PEERS: usize = 2;
 const KEYS: usize = 3;
 
+/// How long the server waits for a change before it answers that there is none, in ms.
+const BLOCK: u64 = 1000;
+
 type Words = Arc<[AtomicU64]>;
 
 /// A request to the server.
@@ -204,7 +207,11 @@ impl World {
                         Some(Input::Greeted { greeting, asked_at: call.asked_at })
                     }
                     Output::Load => Some(self.server.load()),
-                    Output::Follow(from) => self.server.follow(from),
+                    Output::Follow { place: from, entries } => {
+                        let nothing = Input::Entries(Vec::new());
+                        let is_over = self.now >= call.executed_at + BLOCK;
+                        self.server.follow(from, *entries).or(is_over.then_some(nothing))
+                    }
                     Output::Beat => Some(self.server.beat(self.now, call.asked_at)),
                     Output::Write { .. } => Some(self.server.write(&call.asked, self.now)),
                     other => panic!("{other:?} is for the store"),

@@ -106,12 +106,13 @@ impl Server {
     }
 
     /// `None` if there is nothing to report yet.
-    pub(crate) fn follow(&self, place: &str) -> Option<Input> {
+    pub(crate) fn follow(&self, place: &str, entries: usize) -> Option<Input> {
         let place = read_id(place);
         let entries: Vec<_> = self
             .stream
             .iter()
             .filter(|(id, _)| *id > place)
+            .take(entries)
             .map(|(it, payload)| (id(*it), payload.clone()))
             .collect();
         (!entries.is_empty()).then_some(Input::Entries(entries))

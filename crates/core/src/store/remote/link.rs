@@ -7,16 +7,15 @@ use super::connection::Connection;
 use super::failure::{Failure, INVALID_ANSWER};
 use super::messages::{Greeting, Input, Loaded, Output};
 use super::payload::{EPOCH, read_answer, read_entry, read_kept};
+use super::portion::Portion;
 use super::position::Position;
 use super::queue::Queue;
+use super::stall::Stall;
 use super::status::{State, Status};
 use crate::store::ops;
 
 /// The interval at which the server is polled for its revision and its time, in ms.
 const BEAT: u64 = 1000;
-
-/// How many beats may find the server ahead of the same position. Changes may take long to arrive.
-const STALLED: u32 = 3;
 
 /// The shortest interval between requests to the server to remove expired keys, in ms.
 const EXPIRY: u64 = 50;
@@ -36,24 +35,6 @@ struct Expiry {
     is_sent: bool,
 }
 
-/// The server has been ahead of the position for some beats, and no change has come. It has removed a change from the stream
-/// that was not read yet, and only the next one would show the gap.
-#[derive(Debug, Default)]
-struct Stall {
-    position: u64,
-    beats: u32,
-}
-
-impl Stall {
-    /// A beat has found the server at `revision`.
-    fn is_stalled(&mut self, position: u64, revision: u64) -> bool {
-        let is_same = revision > position && self.position == position;
-        self.beats = if is_same { self.beats + 1 } else { 0 };
-        self.position = position;
-        self.beats >= STALLED
-    }
-}
-
 /// The link of one store: see the module.
 #[derive(Debug)]
 pub struct Link {
@@ -69,6 +50,7 @@ pub struct Link {
     /// The revision applied here when the last beat was sent. Its answer may arrive after later changes.
     beat_from: u64,
     stall: Stall,
+    portion: Portion,
     expiry: Expiry,
     /// The last batch failed in the middle. Its error is shown until another one succeeds, because connecting does.
     is_torn: bool,
@@ -93,6 +75,7 @@ impl Link {
             is_beating: false,
             beat_from: 0,
             stall: Stall::default(),
+            portion: Portion::default(),
             expiry: Expiry::default(),
             is_torn: false,
             status: Status { url: backend.to_string(), ..Status::default() },
@@ -238,6 +221,8 @@ impl Link {
         }
         self.status.synced_at = now;
         self.next_beat = now + BEAT;
+        self.stall = Stall::default();
+        self.portion = Portion::default();
         self.ask_for_changes(out);
         self.answer(out);
     }
@@ -246,7 +231,7 @@ impl Link {
     fn ask_for_changes(&self, out: &mut Vec<Output>) {
         let place = self.position.place();
         let place = if place.is_empty() { "0-0" } else { place };
-        out.push(Output::Follow(place.to_owned()));
+        out.push(Output::Follow { place: place.to_owned(), entries: self.portion.entries() });
     }
 
     fn on_loaded(&mut self, loaded: Loaded, now: u64, out: &mut Vec<Output>) {
@@ -285,6 +270,10 @@ impl Link {
         if self.status.state != State::Following {
             return;
         }
+        if entries.is_empty() && self.stall.is_missing_at(self.position.revision()) {
+            return self.load_again("the server has made changes that are not in its stream", now, out);
+        }
+        self.portion.on_entries(&entries);
         for (place, payload) in entries {
             let Some((epoch, groups)) = read_entry(&payload) else {
                 // The next attempt must begin after it.
@@ -330,9 +319,7 @@ impl Link {
         if revision == self.position.revision() {
             self.status.synced_at = now;
         }
-        if self.stall.is_stalled(self.position.revision(), revision) {
-            self.load_again("the server has made changes that are not in its stream", now, out);
-        }
+        self.stall.on_beat(self.position.revision(), revision);
     }
 
     fn load_again(&mut self, why: &str, now: u64, out: &mut Vec<Output>) {

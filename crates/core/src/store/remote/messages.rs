@@ -98,8 +98,13 @@ pub enum Output {
     Close,
     /// Load the whole store.
     Load,
-    /// Request the changes after an entry.
-    Follow(String),
+    /// Request the changes after an entry of the stream.
+    Follow {
+        /// The entry.
+        place: String,
+        /// The maximum number of entries in the answer.
+        entries: usize,
+    },
     /// Request the revision and the time.
     Beat,
     /// Run the script with these arguments.

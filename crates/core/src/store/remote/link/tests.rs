@@ -190,3 +190,20 @@ fn a_request_is_not_refused_because_the_removal_of_expired_keys_is() {
     link.input(Input::Tick, BEAT, &mut out);
     assert_eq!(batch(&out), Some((true, 0)), "later it is tried again");
 }
+
+#[test]
+fn a_change_that_is_not_in_the_stream_causes_a_full_load() {
+    let (mut link, mut out) = following();
+    let beat =
+        |at| Input::Beat { epoch: Some(vec![b'e'; EPOCH]), revision: 8, time: 1_000_000, asked_at: at };
+    for beats in 1..100 {
+        let now = beats * BEAT;
+        link.input(Input::Tick, now, &mut out);
+        link.input(beat(now), now, &mut out);
+    }
+    assert!(!out.contains(&Output::Close), "it may be on its way for long");
+    for _ in 0..2 {
+        link.input(Input::Entries(Vec::new()), 100 * BEAT, &mut out);
+    }
+    assert!(out.contains(&Output::Close), "{out:?}");
+}
