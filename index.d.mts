@@ -54,6 +54,7 @@ export {
   type LagEvent,
   type LeadOptions,
   type Leadership,
+  type LeasedLock,
   type ListenerScheduling,
   type Lock,
   type LockInfo,

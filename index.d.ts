@@ -79,6 +79,7 @@ declare namespace cluster {
   type LockOptions = locksTypes.LockOptions;
   type LockScope = locksTypes.LockScope;
   type Lock = locksTypes.Lock;
+  type LeasedLock = locksTypes.LeasedLock;
   type LockInfo = locksTypes.LockInfo;
   type LockSnapshot = locksTypes.LockSnapshot;
   type Locks = locksTypes.Locks;

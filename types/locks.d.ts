@@ -75,6 +75,11 @@ export interface LockSnapshot {
   pending: LockInfo[];
 }
 
+/** A lock with the scope `'all'`, which is a lease. */
+export interface LeasedLock extends Lock {
+  readonly signal: AbortSignal;
+}
+
 /** Locks for all processes of the cluster, with the methods of `navigator.locks`. */
 export interface Locks {
   /**
@@ -93,6 +98,16 @@ export interface Locks {
    * `ERR_RCLUSTER_GONE` when this process has left the cluster.
    */
   request<T>(name: string, callback: (lock: Lock) => T): Promise<Awaited<T>>;
+  request<T>(
+    name: string,
+    options: LockOptions & { scope: 'all'; ifAvailable: true },
+    callback: (lock: LeasedLock | null) => T,
+  ): Promise<Awaited<T>>;
+  request<T>(
+    name: string,
+    options: LockOptions & { scope: 'all'; ifAvailable?: false | undefined },
+    callback: (lock: LeasedLock) => T,
+  ): Promise<Awaited<T>>;
   request<T>(
     name: string,
     options: LockOptions & { ifAvailable: true },

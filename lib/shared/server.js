@@ -58,8 +58,12 @@ function refusal(native, status) {
       `The server ${url} refuses the write: nothing has been written${why}`,
     );
   }
-  const message = `There is no connection to the server ${url}${why}. A write that was sent may or may not have been carried out`;
-  return failure('ERR_RCLUSTER_DISCONNECTED', message);
+  // Nothing is sent before the store has been loaded for the first time.
+  const fate =
+    native.field(FIELD.CONNECTS) === 0
+      ? 'Nothing has been written'
+      : 'A write that was sent may or may not have been carried out';
+  return failure('ERR_RCLUSTER_DISCONNECTED', `There is no connection to the server ${url}${why}. ${fate}`);
 }
 
 /**

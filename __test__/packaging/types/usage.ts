@@ -72,12 +72,33 @@ const waits = cluster.locks.request(
   { mode: 'shared', signal: new AbortController().signal },
   (lock) => lock.name,
 );
+const leased: Promise<boolean> = cluster.locks.request(
+  'name',
+  { scope: 'all' },
+  (lock) => lock.signal.aborted,
+);
+const leasable = cluster.locks.request(
+  'name',
+  { scope: 'all', ifAvailable: true },
+  (lock) => lock?.signal.aborted,
+);
 const snapshot: Promise<cluster.LockSnapshot> = cluster.locks.query();
 const leader: cluster.Leadership = cluster.lead(
   'name',
   async ({ signal, token }) => signal.aborted || token > 1,
 );
-void [locked, available, waits, snapshot, leader.leading, leader.token, leader.done, leader.stop()];
+void [
+  locked,
+  available,
+  waits,
+  leased,
+  leasable,
+  snapshot,
+  leader.leading,
+  leader.token,
+  leader.done,
+  leader.stop(),
+];
 
 const shared: cluster.SharedStore = cluster.shared('store', { size: '1MB', eviction: 'lru' });
 const revised: Promise<cluster.SharedResult> = shared.set('key', { a: 1 }, { ttl: 5, ifAbsent: true });
