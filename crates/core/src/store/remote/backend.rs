@@ -1,6 +1,6 @@
 //! Where the values of a store live: the app's settings.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 
 use serde::{Deserialize, Serialize};
 
@@ -149,6 +149,19 @@ impl Backend {
     }
 }
 
+/// A user as a URL contains it: all characters that mean something there are escaped.
+fn encoded(user: &str) -> String {
+    let mut text = String::with_capacity(user.len());
+    for byte in user.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            text.push(byte.into());
+        } else {
+            let _never_fails = write!(text, "%{byte:02X}");
+        }
+    }
+    text
+}
+
 /// Formats the settings as a URL, without the password.
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -163,7 +176,7 @@ impl fmt::Display for Backend {
         };
         write!(f, "{scheme}://")?;
         if let Some(username) = &self.username {
-            write!(f, "{username}@")?;
+            write!(f, "{}@", encoded(username))?;
         }
         let list =
             |addresses: &[Address]| addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -196,6 +209,8 @@ mod tests {
         );
         assert_eq!(backend.to_string(), "rediss://me@[::1]:6379/3");
         assert!(!format!("{backend:?}").contains("geheim"));
+        let backend = read(r#"{"servers":{"single":{"host":"a","port":1}},"username":"u@x/é"}"#);
+        assert_eq!(backend.to_string(), "redis://u%40x%2F%C3%A9@a:1");
         assert_eq!((backend.prefix.as_str(), backend.wait, backend.mistake()), ("rcluster:", 1000, None));
         let socket = read(r#"{"servers":{"socket":"/run/redis"},"database":1}"#);
         assert_eq!(socket.to_string(), "redis+unix:///run/redis?db=1");
