@@ -148,6 +148,19 @@ test('a file that is written all the time does not postpone the reload for ever'
   }),
 );
 
+test('the update of a ConfigMap is noticed', { skip }, () =>
+  watching(['--watch-path', 'other'], async ({ directory, write, count }) => {
+    const at = (/** @type {string} */ name) => path.join(directory, 'other', name);
+    fs.symlinkSync('..data/app.conf', at('app.conf'));
+    await until('the link is noticed', () => count(/app\.conf has changed, reloading[^]*reloaded/g) === 1);
+    write('other/..first/app.conf', 'one');
+    fs.symlinkSync('..first', at('..data_tmp'));
+    fs.renameSync(at('..data_tmp'), at('..data'));
+    await until('the update is noticed', () => count(/\.\.data has changed/g) === 1);
+    assert.strictEqual(count(/(first|_tmp)\S* has changed/g), 0);
+  }),
+);
+
 test('a program that starts broken is started again when it changes', { skip }, () =>
   watching(
     ['--watch'],

@@ -51,7 +51,11 @@ pub fn watch_folders(
     Ok(TreeWatch { poll: RefCell::new(Some(poll)) })
 }
 
-fn is_source(name: &OsStr, _is_folder: bool) -> bool {
+fn is_source(name: &OsStr, is_folder: bool) -> bool {
+    // Kubernetes updates all files of a `ConfigMap` by replacing this link.
+    if name == "..data" {
+        return !is_folder;
+    }
     name != "node_modules" && !name.as_encoded_bytes().starts_with(b".")
 }
 
@@ -72,6 +76,14 @@ impl TreeWatch {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_link_of_a_config_map_counts_where_all_files_do() {
+        let counts = |name: &str, is_folder| is_source(OsStr::new(name), is_folder);
+        assert!(counts("..data", false) && counts("app.conf", false));
+        assert!(!counts("..data", true) && !counts("..2026_01_01", true) && !counts("..data_tmp", false));
+        assert!(!is_code(OsStr::new("..data"), false));
+    }
 
     #[test]
     fn code_counts_and_files_of_other_tools_do_not() {

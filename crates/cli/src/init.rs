@@ -21,6 +21,13 @@ const DOCKER: &[Template] = &[
 ];
 const K8S: &[Template] = &[("kubernetes.yaml", include_str!("../templates/k8s/kubernetes.yaml"))];
 
+/// The first port that any user may open.
+const FREE_PORTS: u16 = 1024;
+
+/// What a unit without root needs for the ports below.
+const BIND: &str =
+    "# Ports below 1024 are not free to all users.\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n";
+
 pub(crate) fn run(options: &Init) -> Outcome {
     let templates = match options.kind {
         Kind::Systemd => SYSTEMD,
@@ -71,7 +78,9 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
 }
 
 fn fill(template: &str, options: &Init) -> String {
+    let bind = if options.port < FREE_PORTS { BIND } else { "" };
     template
+        .replace("{{bind}}", bind)
         .replace("{{name}}", &options.name)
         .replace("{{app}}", &options.app)
         .replace("{{port}}", &options.port.to_string())
@@ -83,9 +92,8 @@ fn fill(template: &str, options: &Init) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn no_placeholder_is_left() {
-        let options = Init {
+    fn options() -> Init {
+        Init {
             kind: Kind::K8s,
             name: "shop".into(),
             app: "server.js".into(),
@@ -93,7 +101,21 @@ mod tests {
             directory: "/opt/shop".into(),
             node: "/usr/bin/node".into(),
             output: None,
-        };
+        }
+    }
+
+    #[test]
+    fn only_a_low_port_takes_the_right_to_open_it() {
+        let [(_, unit)] = SYSTEMD else { panic!("there is one unit") };
+        for (port, has_right) in [(80, true), (1023, true), (1024, false), (8080, false)] {
+            let text = fill(unit, &Init { port, ..options() });
+            assert_eq!(text.contains("\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n"), has_right, "{port}");
+        }
+    }
+
+    #[test]
+    fn no_placeholder_is_left() {
+        let options = options();
         for (name, text) in [SYSTEMD, DOCKER, K8S].concat() {
             let (name, text) = (fill(name, &options), fill(text, &options));
             assert!(!name.contains("{{") && !text.contains("{{"), "{name}: {text}");

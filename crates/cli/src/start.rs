@@ -1,5 +1,6 @@
 //! `rcluster start`: checks the options, and passes the plan to the shim.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
@@ -155,7 +156,10 @@ fn file(option: &str, path: &Path) -> Result<String, Failure> {
 fn absolute(path: &Path) -> Result<String, Failure> {
     let named = named_directory().map(|directory| directory.join(path));
     let path = std::path::absolute(named.as_deref().unwrap_or(path));
-    text(path.map_err(|error| Failure::Usage(error.to_string()))?)
+    text(path.map_err(|error| match error.kind() {
+        ErrorKind::NotFound => Failure::Usage("the working directory does not exist any more".into()),
+        _ => Failure::Usage(format!("the working directory cannot be read: {}", output::reason(&error))),
+    })?)
 }
 
 fn text(path: PathBuf) -> Result<String, Failure> {

@@ -143,12 +143,18 @@ impl Passed {
             warnings.push(Event::Warning { code: "RCLUSTER_PASSED_SOCKET", message });
         }
         for Socket { inherited, name, .. } in self.sockets.iter().filter(|it| !it.claimed) {
-            let message = format!(
-                "No server listens at {}, the address of the socket that the service manager has passed as descriptor {}{}: its clients wait",
-                describe(inherited.place()),
-                inherited.number(),
-                if name.is_empty() { String::new() } else { format!(" ({name})") },
-            );
+            let number = inherited.number();
+            let name = if name.is_empty() { String::new() } else { format!(" ({name})") };
+            let message = if *inherited.place() == Place::Other {
+                format!(
+                    "Descriptor {number}{name}, which the service manager has passed by the count in LISTEN_FDS, is no socket of TCP, UDP or a path: it is not used"
+                )
+            } else {
+                format!(
+                    "No server listens at {}, the address of the socket that the service manager has passed as descriptor {number}{name}: its clients wait",
+                    describe(inherited.place())
+                )
+            };
             warnings.push(Event::Warning { code: "RCLUSTER_PASSED_SOCKET", message });
         }
         warnings
@@ -202,6 +208,6 @@ fn describe(place: &Place) -> String {
             [0, name @ ..] => format!("@{}", String::from_utf8_lossy(name)),
             _ => path.display().to_string(),
         },
-        Place::Other => "no address that is known here".into(),
+        Place::Other => "an unknown address".into(),
     }
 }

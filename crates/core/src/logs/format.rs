@@ -39,7 +39,7 @@ pub fn note(mode: Mode, stream: Stream, time: u64, lost: Lost) -> Vec<u8> {
     let Lost { lines, bytes } = lost;
     let name = stream.name();
     let message =
-        format!("rcluster: {lines} lines ({bytes} bytes) are missing here: {name} was not read in time");
+        format!("rcluster: {lines} lines ({bytes} bytes) are missing here: {name} did not take them in time");
     if mode != Mode::Json {
         return format!("{message}\n").into_bytes();
     }
@@ -260,7 +260,7 @@ mod tests {
         let text = note(Mode::Raw, Stream::Stdout, 5, lost);
         assert_eq!(
             String::from_utf8(text).unwrap(),
-            "rcluster: 2 lines (9 bytes) are missing here: stdout was not read in time\n"
+            "rcluster: 2 lines (9 bytes) are missing here: stdout did not take them in time\n"
         );
         let value: Value = serde_json::from_slice(&note(Mode::Json, Stream::Stderr, 5, lost)).unwrap();
         assert_eq!((&value["lost"], &value["stream"]), (&json!(2), &json!("stderr")));

@@ -310,7 +310,7 @@ mod tests {
         push(&mut outlet, last + 3000, b"too\n");
         assert_eq!(
             drain(&mut outlet, at(last + 3000)),
-            "rcluster: 1000 lines (5000 bytes) are missing here: stdout was not read in time\nkept\ntoo\n"
+            "rcluster: 1000 lines (5000 bytes) are missing here: stdout did not take them in time\nkept\ntoo\n"
         );
         assert_eq!(outlet.lost().lines, 1000);
     }

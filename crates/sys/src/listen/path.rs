@@ -47,6 +47,9 @@ pub(super) fn bind(fd: &OwnedFd, path: &Path, everybody: Access) -> Result<Optio
     bind_and(fd, path, everybody, || ())
 }
 
+/// The length of the longest path, in bytes: Linux needs no zero at its end.
+const LONGEST: usize = 108;
+
 /// Calls `bound` after binding, so that a test can do what others might do at that moment.
 fn bind_and(
     fd: &OwnedFd,
@@ -54,8 +57,12 @@ fn bind_and(
     everybody: Access,
     bound: impl FnOnce(),
 ) -> Result<Option<BoundPath>, SysError> {
-    let doing = "binding a unix socket";
     let place = path.as_os_str();
+    let doing = if place.len() > LONGEST {
+        "binding a unix socket, whose path may have at most 108 bytes"
+    } else {
+        "binding a unix socket"
+    };
     if place.as_bytes().starts_with(b"\0") {
         return bind_name(fd, place).doing(doing).map(|()| None);
     }
