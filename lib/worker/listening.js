@@ -310,7 +310,7 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
       closed,
       history === HISTORY.none ? listener : undefined,
     );
-    if (delivering === null) process.on('exit', giveBack);
+    if (delivering === null) process.on('exit', returnUntouched);
     delivering = handle;
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
     delivering = undefined;
@@ -376,7 +376,7 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
    * and to which nothing was written, can still be served by another worker; not the one whose 'connection' event has
    * thrown.
    */
-  function giveBack() {
+  function returnUntouched() {
     whileLinked(() => {
       link.returnUndelivered();
       for (const { listener, handle } of seam.untouchedConnections()) {
