@@ -195,7 +195,7 @@ fn a_request_is_not_refused_because_the_removal_of_expired_keys_is() {
 fn a_change_that_is_not_in_the_stream_causes_a_full_load() {
     let (mut link, mut out) = following();
     let beat =
-        |at| Input::Beat { epoch: Some(vec![b'e'; EPOCH]), revision: 8, time: 1_000_000, asked_at: at };
+        |at| Input::Beat { epoch: Some(vec![b'e'; EPOCH]), revision: 8, time: 1_000_000 + at, asked_at: at };
     for beats in 1..100 {
         let now = beats * BEAT;
         link.input(Input::Tick, now, &mut out);
