@@ -107,6 +107,8 @@ pub enum Command {
         /// In the order of the connections in the batch.
         answers: Vec<Answer>,
     },
+    /// Runs when no connection waits in the dispatcher: all are on their way to workers.
+    WhenPassedOn(Barrier),
     /// Runs after all commands before it have been carried out.
     Barrier(Barrier),
     /// Requests the counts of connections so far.

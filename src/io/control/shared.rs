@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -32,6 +33,10 @@ pub(super) struct Common {
     pub(super) logs: SharedLogs,
 }
 
+/// How long a worker waits for its order to drain while connections wait for workers: those that are full, or blocked, may
+/// never take them.
+const PASSING_ON: Duration = Duration::from_secs(1);
+
 impl Common {
     /// Answers the primary's main thread once the dispatcher has carried out the commands it has so far: it
     /// closes the sockets.
@@ -42,18 +47,18 @@ impl Common {
         });
     }
 
-    /// All workers drain, and this one is next: it gets the order once the dispatcher has passed on the waiting
-    /// connections.
+    /// All workers drain, and this one is next: it gets the order once the dispatcher has passed on all waiting
+    /// connections. A worker that drains does not wait for more than those that are in its channel.
     pub(super) fn last_call(&self, worker: WorkerId, order: Drain, events: mpsc::Sender<ThreadEvent>) {
         self.forwarding.leaving(worker);
         let (called, on_called) = oneshot::channel();
         self.dispatcher.tell(Command::AcceptAllAndClose);
-        self.behind_dispatcher(move || {
+        self.dispatcher.tell(Command::WhenPassedOn(Barrier::new(move || {
             let _ended = called.send(());
-        });
+        })));
         tokio::task::spawn_local(async move {
             // A thread that has ended has also closed its sockets, so the order is given in any case.
-            let _ended = on_called.await;
+            let _ended = tokio::time::timeout(PASSING_ON, on_called).await;
             // The send fails only if the control thread has stopped, and everything with it.
             let _stopped = events.send(ThreadEvent::ReadyToDrain(worker, order)).await;
         });

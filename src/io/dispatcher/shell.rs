@@ -21,6 +21,7 @@ use super::token::Token;
 use super::tools::Tools;
 use super::workers::Workers;
 use super::{Command, DispatcherEvent, HookReport, ListenerReport, Report};
+use crate::io::barrier::Barrier;
 use crate::io::native_thread::Run;
 use rcluster_core::dispatch::{Config, Dispatch, Input, ListenerStats, Output, Stats};
 use rcluster_sys::epoll::Waker;
@@ -47,6 +48,8 @@ pub(super) struct Shell {
     telling: bool,
     /// Whether all workers are about to leave, and none will be started.
     is_ending: bool,
+    /// Run when no connection waits here.
+    when_passed_on: Vec<Barrier>,
     outputs: Vec<Output<Conn>>,
 }
 
@@ -82,6 +85,7 @@ impl Shell {
             inputs: VecDeque::new(),
             telling: false,
             is_ending: false,
+            when_passed_on: Vec::new(),
             outputs: Vec::new(),
         })
     }
@@ -119,6 +123,7 @@ impl Shell {
             self.call_hook();
             self.flush();
             self.release_clients();
+            self.run_when_passed_on();
             self.workers.limit_hand_over(|worker| self.brain.hand_over_room(worker));
         }
     }
@@ -209,6 +214,7 @@ impl Shell {
                 self.listeners.vacate(worker, Some(listener), &mut self.tools);
                 self.input(Input::Left { worker, listener });
             }
+            Command::WhenPassedOn(act) => self.when_passed_on.push(act),
             Command::Barrier(act) => {
                 self.flush();
                 act.run();

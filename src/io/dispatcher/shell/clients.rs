@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{BURST, Shell};
+use crate::io::barrier::Barrier;
 use crate::io::dispatcher::DispatcherEvent;
 use crate::io::dispatcher::acceptor::Outcome;
 use crate::io::dispatcher::arrivals::Arrived;
@@ -72,6 +73,13 @@ impl Shell {
 
     fn has_none_waiting(&self) -> bool {
         self.brain.waiting() == 0 && self.arrivals.is_empty()
+    }
+
+    /// Runs what waits until no connection does.
+    pub(super) fn run_when_passed_on(&mut self) {
+        if self.has_none_waiting() {
+            self.when_passed_on.drain(..).for_each(Barrier::run);
+        }
     }
 
     /// Accepts clients again once no others wait here.
