@@ -4,7 +4,7 @@
 
 const { Number, Object, TypeError, clearTimeout, process, setTimeout, wallClock } = require('../globals');
 const { addExtras } = require('../extras');
-const { createExitHold, listenBeside } = require('../seam/signals');
+const { createExitHold, ignoreTerminal, listenBeside } = require('../seam/signals');
 const { COMMAND } = require('./member');
 
 /** The variable with the slot of a supervised worker. The worker removes it when it starts. */
@@ -96,9 +96,7 @@ function attach(worker) {
   });
 
   if (slot !== undefined) {
-    // The terminal signals the whole process group. The primary decides what these signals mean.
-    listenBeside('SIGINT', (hasOthers) => hasOthers && hold.hold());
-    listenBeside('SIGHUP', (hasOthers) => hasOthers && hold.hold());
+    ignoreTerminal(hold);
     // An application with its own listener handles SIGTERM itself. If that only cleans up and exits, the exit is held
     // back.
     listenBeside('SIGTERM', (hasOthers) => (hasOthers ? hold.hold() : onTerminate()));

@@ -95,6 +95,18 @@ function listenBeside(signal, act) {
 }
 
 /**
+ * Makes a worker ignore the signals of the terminal, which sends them to the whole process group: the primary decides what
+ * they mean.
+ *
+ * @param {{ hold(): void }} exits held back if a library acts on such a signal
+ */
+function ignoreTerminal(exits) {
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGHUP'])) {
+    listenBeside(signal, (hasOthers) => hasOthers && exits.hold());
+  }
+}
+
+/**
  * Keeps a process that has received a signal from ending too early. It holds back: one of these signals that
  * the process sends to itself, an exit with the code of one of them, and any exit in the same turn of the
  * event loop.
@@ -151,4 +163,4 @@ function createExitHold(signals, onHeld) {
   };
 }
 
-module.exports = { listenBeside, hasOtherListeners, createExitHold };
+module.exports = { listenBeside, ignoreTerminal, hasOtherListeners, createExitHold };

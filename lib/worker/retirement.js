@@ -15,7 +15,7 @@ const {
 const { later } = require('../later');
 const seam = require('../seam/worker');
 const { isHttp1, isHttp2 } = require('../seam/servers');
-const { createExitHold, hasOtherListeners, listenBeside } = require('../seam/signals');
+const { createExitHold, hasOtherListeners, ignoreTerminal, listenBeside } = require('../seam/signals');
 
 /** How long, in ms, a worker that has requested to retire keeps serving without an order to drain. */
 const PATIENCE = 200;
@@ -100,9 +100,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   function configure(given) {
     settings = given;
     standby(given.standby);
-    // The terminal signals the whole process group. The primary decides what these signals mean.
-    listenBeside('SIGINT', (hasOthers) => hasOthers && hold.hold());
-    listenBeside('SIGHUP', (hasOthers) => hasOthers && hold.hold());
+    ignoreTerminal(hold);
     listenBeside('SIGTERM', onTerminate);
     if (!settings.retireOnException && !settings.retry) return;
     if (settings.retireOnException) exchanges = exchangesModule()();
