@@ -33,6 +33,17 @@ async function begin({ target }) {
   };
 }
 
+/**
+ * The first worker answers its request to the end, and exits.
+ * @param {import('../../testing/supervised.js').Supervised} app
+ * @param {() => Promise<string>} end
+ */
+async function finishes(app, end) {
+  assert.strictEqual(await end(), 'begun, ended');
+  const { id, code } = await app.marker('exit');
+  assert.deepStrictEqual([id, code], [app.workers[0].id, 0]);
+}
+
 /** @param {import('../../testing/supervised.js').Supervised} app */
 async function factsOf({ target }) {
   return JSON.parse((await get({ ...target, path: '/' })).body);
@@ -62,9 +73,7 @@ test('a worker that gets SIGTERM drains, and is replaced', { skip }, () =>
       const { worker, reason, by } = await app.marker('retire');
       assert.deepStrictEqual([worker, reason, by], [app.workers[0].id, 'SIGTERM', 'worker']);
       assert.strictEqual((await app.marker('listening')).slot, 0);
-      assert.strictEqual(await end(), 'begun, ended');
-      const { id, code } = await app.marker('exit');
-      assert.deepStrictEqual([id, code], [app.workers[0].id, 0]);
+      await finishes(app, end);
     },
     { env: { SCRIPT } },
   ),
@@ -78,9 +87,7 @@ test('an app that exits after a signal does not cut the drain short', { skip }, 
       process.kill(app.workers[0].pid, 'SIGINT');
       assert.strictEqual((await app.marker('retire')).worker, app.workers[0].id);
       await app.marker('listening');
-      assert.strictEqual(await end(), 'begun, ended');
-      const { id, code } = await app.marker('exit');
-      assert.deepStrictEqual([id, code], [app.workers[0].id, 0]);
+      await finishes(app, end);
     },
     { env: { SCRIPT, CLEANS_UP: 'SIGINT' } },
   ),

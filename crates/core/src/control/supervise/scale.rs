@@ -62,16 +62,19 @@ impl Scale {
 
     /// Adds or removes slots, if requested.
     pub(super) fn apply(&mut self, cluster: &mut Cluster) {
+        if !self.waits {
+            return;
+        }
         match cluster.can_have(self.workers) {
             Change::Now => {
                 let Some(workers) = self.begin(cluster.slots().wanted()) else { return };
                 cluster.change_slots(workers);
             }
-            Change::Never { serving } if self.waits => {
+            Change::Later => {}
+            Change::Never { serving } => {
                 let failure = Failure::NoneLeft { slot: serving, workers: self.workers };
                 self.end(cluster, &Err(failure));
             }
-            Change::Later | Change::Never { .. } => {}
         }
     }
 
