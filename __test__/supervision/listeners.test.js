@@ -1,12 +1,17 @@
 'use strict';
 
-// An app that opens its servers one after the other is replaced, and no client is refused at either of them.
+// An app that opens its servers one after the other is replaced, and no client is refused at either of them; an app is
+// started again after its primary was killed.
 
 const assert = require('node:assert');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { exchange } = require('../../testing/clients.js');
+const { exchange, get } = require('../../testing/clients.js');
 const { freePorts } = require('../../testing/ports.js');
+const { withSupervised } = require('../../testing/supervised.js');
 
 const host = '127.0.0.1';
 
@@ -56,3 +61,28 @@ test('when a worker dies, clients wait for a port that its replacement opens lat
     app.tell('open', { id, port: late });
     assert.deepStrictEqual(await Promise.all(waiting), Array(5).fill('old'));
   }));
+
+test('a socket file that a killed primary has left is replaced', async (t) => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-'));
+  t.after(() => fs.rmSync(directory, { recursive: true }));
+  const socketPath = path.join(directory, 'app.sock');
+  const app = { env: { PORT: socketPath } };
+  await withSupervised(
+    { workers: 1 },
+    async ({ pid, exited }) => {
+      process.kill(pid, 'SIGKILL');
+      assert.strictEqual((await exited).signal, 'SIGKILL');
+    },
+    app,
+  );
+  assert.ok(fs.existsSync(socketPath));
+  await withSupervised(
+    { workers: 1 },
+    async () => {
+      const { body } = await get({ socketPath, path: '/who' });
+      assert.strictEqual(JSON.parse(body).slot, '0');
+    },
+    app,
+  );
+  assert.ok(!fs.existsSync(socketPath), 'an orderly end removes it');
+});

@@ -191,7 +191,7 @@ mod tests {
     use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
     use std::sync::mpsc;
 
-    use rcluster_sys::listen::Access;
+    use rcluster_sys::listen::{Access, Leftover};
 
     use super::*;
 
@@ -285,7 +285,9 @@ mod tests {
         let (full, other) = (place("full", 4_294_967_295), place("full", 2));
         let same = place("full", std::process::id());
         let waiting = [&full, &same].map(|place| {
-            let listener = rcluster_sys::listen::unix(Path::new(place), Access::default(), Some(0)).unwrap();
+            let listener =
+                rcluster_sys::listen::unix(Path::new(place), Access::default(), Leftover::Keep, Some(0))
+                    .unwrap();
             (listener, UnixStream::connect(place).unwrap())
         });
         let listener = UnixListener::bind(&other).unwrap();
@@ -309,7 +311,9 @@ mod tests {
         // No process has this id.
         let name = format!("rcluster/{}/{}", std::process::id(), u32::MAX);
         let address = format!("\0{name}");
-        let _listener = rcluster_sys::listen::unix(Path::new(&address), Access::default(), Some(0)).unwrap();
+        let _listener =
+            rcluster_sys::listen::unix(Path::new(&address), Access::default(), Leftover::Keep, Some(0))
+                .unwrap();
         let _waits = UnixStream::connect_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
         let places = vec![format!("@{name}")];
         assert_eq!(in_time(move || among(&places, None)).len(), 0);

@@ -6,6 +6,7 @@
 mod backlog;
 mod given;
 pub mod group;
+mod leftover;
 mod own;
 mod path;
 pub mod private;
@@ -27,6 +28,7 @@ use super::client::internet;
 use super::error::{Doing, SysError};
 pub use backlog::{Backlog, backlog, listening_address};
 pub use given::{adopt_datagram, adopt_stream};
+pub use leftover::Leftover;
 use own::OWN;
 pub use path::BoundPath;
 
@@ -148,9 +150,14 @@ pub fn udp(address: SocketAddr, options: UdpOptions) -> Result<Bound, SysError> 
 /// name, all of whose bytes count; there is no file then, and `everybody` is ignored.
 ///
 /// The mode is set before the socket listens, so no client can have connected under the old one.
-pub fn unix(path: &Path, everybody: Access, backlog: Option<i32>) -> Result<Bound, SysError> {
+pub fn unix(
+    path: &Path,
+    everybody: Access,
+    leftover: Leftover,
+    backlog: Option<i32>,
+) -> Result<Bound, SysError> {
     let fd = new_socket(AddressFamily::Unix, SockType::Stream).doing("making a unix socket")?;
-    let path = path::bind(&fd, path, everybody).map_err(|error| match error.errno {
+    let path = path::bind(&fd, path, everybody, leftover).map_err(|error| match error.errno {
         // libuv's translation: a missing directory gives the same error on Linux as on Windows.
         Errno::ENOENT => SysError { errno: Errno::EACCES, ..error },
         _ => error,

@@ -301,7 +301,7 @@ impl Shell {
     fn begin_supervision(&mut self, setup: SuperviseSetup, manager: &Manager) {
         let warning = self.service.begin(manager, self.start.elapsed());
         self.warn(warning);
-        self.sockets.passed.begin_to_store(manager);
+        self.sockets.begin_supervision(manager);
         self.tell_store_failure();
         self.workers.count_oom_kills(self.limits.groups());
         let SuperviseSetup { options, launch, seed, operator } = setup;

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use super::inherited::Passed;
+use super::systemd::Manager;
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
 use rcluster_core::control::listeners::{ListenAddress, ListenerSpec, Opened, Sharing, shorter};
 use rcluster_core::frames::{Family, Kind, Reply, Sockname};
@@ -20,7 +21,7 @@ use rcluster_core::ids::{ListenerId, Slot};
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::group::Group;
-use rcluster_sys::listen::{self, Access, Bound, BoundPath, UdpOptions, address_text};
+use rcluster_sys::listen::{self, Access, Bound, BoundPath, Leftover, UdpOptions, address_text};
 
 /// A listening socket that workers share.
 struct Shared {
@@ -49,6 +50,7 @@ pub(super) struct Sockets {
     /// Listeners that the dispatcher was told to close. A receiver ends when its listener is closed.
     closing: Vec<Receiver<Infallible>>,
     pub(super) passed: Passed,
+    leftover: Leftover,
 }
 
 /// The longest wait for listeners to be closed. The dispatcher never blocks, so one of its turns is usually enough; what
@@ -64,7 +66,15 @@ impl Sockets {
             passed_per_slot: HashSet::new(),
             closing: Vec::new(),
             passed: Passed::from_environment(),
+            leftover: Leftover::Keep,
         }
+    }
+
+    /// Supervision begins: sockets are stored with the service manager, and files of Unix sockets that a killed primary has
+    /// left are removed. Without supervision, `listen()` fails as with the built-in.
+    pub(super) fn begin_supervision(&mut self, manager: &Manager) {
+        self.leftover = Leftover::Remove;
+        self.passed.begin_to_store(manager);
     }
 
     /// Opens a socket. The error is the negative errno that the worker will see.
@@ -84,7 +94,7 @@ impl Sockets {
         if spec.sharing == Sharing::PerSlot {
             return self.open_group(listener, spec);
         }
-        let bound = bind(spec)?;
+        let bound = bind(spec, self.leftover)?;
         self.passed.store(listener, &spec.address, &bound);
         Ok(self.give_out(listener, spec, bound))
     }
@@ -210,7 +220,7 @@ impl Sockets {
     }
 }
 
-fn bind(spec: &ListenerSpec) -> Result<Bound, SysError> {
+fn bind(spec: &ListenerSpec, leftover: Leftover) -> Result<Bound, SysError> {
     let backlog = spec.backlog;
     match &spec.address {
         ListenAddress::Tcp { address, ipv6, port, ipv6_only } => {
@@ -224,7 +234,7 @@ fn bind(spec: &ListenerSpec) -> Result<Bound, SysError> {
         ListenAddress::Path { path, readable_all, writable_all } => {
             let access = Access { readable: *readable_all, writable: *writable_all };
             // Without a working directory the path is used as it is.
-            listen::unix(&shorter(path, current_dir().ok().as_deref()), access, backlog)
+            listen::unix(&shorter(path, current_dir().ok().as_deref()), access, leftover, backlog)
         }
         ListenAddress::Datagram { fd } => listen::adopt_datagram(*fd),
         ListenAddress::Stream { fd } => listen::adopt_stream(*fd, backlog),

@@ -14,6 +14,7 @@ use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
 
 use super::Access;
+use super::leftover::{self, Leftover};
 use crate::error::{Doing, SysError};
 
 /// A socket's file. Removed on drop, because it would prevent the next socket from binding there.
@@ -43,8 +44,13 @@ struct File {
 /// in it, must be the socket that was bound, and is changed through its descriptor. `ESTALE` if it is not.
 /// The socket is bound by the path all the same, because that is the name shown by `getsockname` and system
 /// tools.
-pub(super) fn bind(fd: &OwnedFd, path: &Path, everybody: Access) -> Result<Option<BoundPath>, SysError> {
-    bind_and(fd, path, everybody, || ())
+pub(super) fn bind(
+    fd: &OwnedFd,
+    path: &Path,
+    everybody: Access,
+    leftover: Leftover,
+) -> Result<Option<BoundPath>, SysError> {
+    bind_and(fd, path, everybody, leftover, || ())
 }
 
 /// The length of the longest path, in bytes: Linux needs no zero at its end.
@@ -55,6 +61,7 @@ fn bind_and(
     fd: &OwnedFd,
     path: &Path,
     everybody: Access,
+    leftover: Leftover,
     bound: impl FnOnce(),
 ) -> Result<Option<BoundPath>, SysError> {
     let place = path.as_os_str();
@@ -81,8 +88,15 @@ fn bind_and(
             return Err(errno).doing("opening the directory of a unix socket");
         }
     };
-    let is_new = fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT);
-    bind_name(fd, place).doing(doing)?;
+    let is_free = || fstatat(&directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) == Err(Errno::ENOENT);
+    let mut is_new = is_free();
+    let mut answer = bind_name(fd, place);
+    if answer == Err(Errno::EADDRINUSE) && leftover == Leftover::Remove && leftover::remove(&directory, name)?
+    {
+        is_new = is_free();
+        answer = bind_name(fd, place);
+    }
+    answer.doing(doing)?;
     bound();
     let file = openat(&directory, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty());
     let file = file.map_err(|_| stale())?;
@@ -106,7 +120,7 @@ fn stale() -> SysError {
     SysError { doing: "finding the file of a unix socket", errno: Errno::ESTALE }
 }
 
-fn is_own_socket(file: &FileStat) -> bool {
+pub(super) fn is_own_socket(file: &FileStat) -> bool {
     file.st_mode & libc::S_IFMT == libc::S_IFSOCK && file.st_uid == geteuid().as_raw() && file.st_nlink == 1
 }
 
@@ -307,7 +321,9 @@ mod tests {
     fn after_a_swap_of_the_directory_no_foreign_file_is_changed() {
         as_everybody("directory", |directory| {
             let socket = new_socket();
-            let bound = bind_and(&socket, &directory.path("mine/socket"), EVERYBODY, || directory.swap());
+            let bound = bind_and(&socket, &directory.path("mine/socket"), EVERYBODY, Leftover::Keep, || {
+                directory.swap();
+            });
             let bound = bound.unwrap();
             let made = fs::symlink_metadata(directory.path("moved/socket")).unwrap();
             assert_eq!(made.mode() & 0o777, 0o666, "the socket itself is opened");
@@ -321,13 +337,13 @@ mod tests {
     fn a_link_or_a_file_in_the_place_of_the_socket_is_an_error_and_stays_as_it_is() {
         as_everybody("link", |directory| {
             let path = directory.path("mine/socket");
-            let bound = bind_and(&new_socket(), &path, EVERYBODY, || {
+            let bound = bind_and(&new_socket(), &path, EVERYBODY, Leftover::Keep, || {
                 fs::remove_file(&path).unwrap();
                 symlink("../foreign/socket", &path).unwrap();
             });
             assert_eq!(errno(bound), Errno::ESTALE);
             fs::remove_file(&path).unwrap();
-            let bound = bind_and(&new_socket(), &path, EVERYBODY, || {
+            let bound = bind_and(&new_socket(), &path, EVERYBODY, Leftover::Keep, || {
                 fs::remove_file(&path).unwrap();
                 fs::write(&path, "precious").unwrap();
                 fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
@@ -345,7 +361,8 @@ mod tests {
         let other = directory.path("mine/other");
         let neighbour = std::os::unix::net::UnixListener::bind(&other).unwrap();
         fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
-        let answer = bind_and(&socket, &path, EVERYBODY, || fs::rename(&other, &path).unwrap());
+        let answer =
+            bind_and(&socket, &path, EVERYBODY, Leftover::Keep, || fs::rename(&other, &path).unwrap());
         // Only with CAP_NET_ADMIN can two sockets of one user be told apart.
         if file_of(&socket).unwrap().is_some() {
             assert_eq!(errno(answer), Errno::ESTALE);
@@ -358,7 +375,7 @@ mod tests {
     fn a_directory_that_is_swapped_before_the_end_keeps_the_foreign_file() {
         as_everybody("end", |directory| {
             let socket = new_socket();
-            let bound = bind(&socket, &directory.path("mine/socket"), EVERYBODY).unwrap();
+            let bound = bind(&socket, &directory.path("mine/socket"), EVERYBODY, Leftover::Keep).unwrap();
             directory.swap();
             drop(bound);
             directory.assert_untouched();

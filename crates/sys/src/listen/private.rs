@@ -1,15 +1,13 @@
 //! A listening Unix socket that only its own user and root can connect to, and its clients.
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, hard_link, remove_file, rename, symlink_metadata};
-use std::io::ErrorKind;
+use std::fs::{DirBuilder, symlink_metadata};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::socket::sockopt::PeerCredentials;
@@ -18,14 +16,11 @@ use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 
 use super::path::{self, BoundPath};
-use super::{Access, new_socket, start};
+use super::{Access, Leftover, new_socket, start};
 use crate::error::{Doing, SysError};
 
 /// The length of the accept queue.
 const BACKLOG: i32 = 128;
-
-/// How many files have been moved aside, for names that are unique in this process.
-static MOVED: AtomicU32 = AtomicU32::new(0);
 
 const NOBODY: Access = Access { readable: false, writable: false };
 
@@ -73,49 +68,17 @@ pub fn own_user() -> u32 {
 /// listener is replaced; `EADDRINUSE` if a process listens on it, or it is not a socket of our user.
 ///
 /// # Design
-/// Of two processes that do this at the same time, at most one has the path, and the other one is told. Both may
-/// find the same file without a listener, so it is looked at again where the other one cannot replace it. And a
-/// socket that does not listen yet looks like one that was left behind, so its owner looks whether it is still
-/// there when it listens.
+/// Of two processes that do this at the same time, at most one has the path, and the other one is told. A socket
+/// that does not listen yet looks like one that was left behind, so its owner looks whether it is still there when
+/// it listens.
 pub fn private_path(path: &Path) -> Result<(OwnedFd, BoundPath), SysError> {
-    let bound = match bind(path) {
-        Err(error) if error.errno == Errno::EADDRINUSE && is_left_behind(path) => {
-            remove_left_behind(path)?;
-            bind(path)
-        }
-        bound => bound,
-    };
-    let (fd, bound) = bound?;
+    let (fd, bound) = bind(path)?;
     // Only an abstract name has no file.
     let bound = bound.ok_or(SysError::invalid("binding a unix socket"))?;
     if !bound.is_in_place() {
-        return Err(in_use());
+        return Err(SysError { doing: "binding a unix socket", errno: Errno::EADDRINUSE });
     }
     Ok((fd, bound))
-}
-
-/// Removes a socket that was left behind, unless another process has replaced it meanwhile.
-fn remove_left_behind(path: &Path) -> Result<(), SysError> {
-    let doing = "removing a socket that was left behind";
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{}.{}", std::process::id(), MOVED.fetch_add(1, Ordering::Relaxed)));
-    let aside = PathBuf::from(name);
-    match rename(path, &aside) {
-        // The other process has removed it.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        moved => moved.doing(doing)?,
-    }
-    if is_left_behind(&aside) {
-        return remove_file(&aside).doing(doing);
-    }
-    // Unlike a rename, this replaces nothing.
-    hard_link(&aside, path).doing("putting a socket back that is in use")?;
-    remove_file(&aside).doing("putting a socket back that is in use")?;
-    Err(in_use())
-}
-
-fn in_use() -> SysError {
-    SysError { doing: "binding a unix socket", errno: Errno::EADDRINUSE }
 }
 
 /// Listens on an abstract name, given without the leading NUL. Any process may connect to such a name: see
@@ -142,22 +105,9 @@ fn bind(path: &Path) -> Result<(OwnedFd, Option<BoundPath>), SysError> {
     let fd = new_socket(AddressFamily::Unix, SockType::Stream).doing("making a unix socket")?;
     // The file gets the mode that the socket has when it is bound.
     fchmod(&fd, Mode::S_IRUSR | Mode::S_IWUSR).doing("keeping others from a unix socket")?;
-    let bound = path::bind(&fd, path, NOBODY)?;
+    let bound = path::bind(&fd, path, NOBODY, Leftover::Remove)?;
     start(&fd, Some(BACKLOG))?;
     Ok((fd, bound))
-}
-
-/// Whether a file is a socket of our user on which no process listens.
-fn is_left_behind(path: &Path) -> bool {
-    let is_ours = |file: &std::fs::Metadata| file.file_type().is_socket() && file.uid() == geteuid().as_raw();
-    if !symlink_metadata(path).is_ok_and(|file| is_ours(&file)) {
-        return false;
-    }
-    let probe = || {
-        let socket = new_socket(AddressFamily::Unix, SockType::Stream)?;
-        connect(socket.as_raw_fd(), &UnixAddr::new(path)?)
-    };
-    probe() == Err(Errno::ECONNREFUSED)
 }
 
 #[cfg(test)]
@@ -204,7 +154,8 @@ mod tests {
         let name = format!("rcluster-at-once-{}", std::process::id());
         let address = SocketAddr::from_abstract_name(&name).unwrap();
         assert_eq!(connect_at_once(&address).unwrap_err().errno, Errno::ECONNREFUSED);
-        let listener = super::super::unix(Path::new(&format!("\0{name}")), NOBODY, Some(0)).unwrap();
+        let listener =
+            super::super::unix(Path::new(&format!("\0{name}")), NOBODY, Leftover::Keep, Some(0)).unwrap();
         let mut first = connect_at_once(&address).unwrap();
         assert_eq!(connect_at_once(&address).unwrap_err().errno, Errno::EAGAIN, "nobody accepts");
         std::thread::scope(|scope| {
@@ -227,26 +178,12 @@ mod tests {
         assert_eq!(private_path(&path).unwrap_err().errno, Errno::EADDRINUSE);
     }
 
-    /// What happens between another process's look at a socket that was left behind and its removal.
-    #[test]
-    fn a_socket_that_has_replaced_a_leftover_one_stays() {
-        let folder = Folder::new("replaced");
-        let path = folder.0.join("a.sock");
-        let (fd, bound) = private_path(&path).unwrap();
-        assert_eq!(remove_left_behind(&path).unwrap_err().errno, Errno::EADDRINUSE);
-        assert!(bound.is_in_place());
-        UnixStream::connect(&path).expect("its clients reach it");
-        assert_eq!(std::fs::read_dir(&folder.0).unwrap().count(), 1, "nothing else is left there");
-        drop((bound, fd));
-        remove_left_behind(&path).expect("another process has removed it");
-    }
-
     #[test]
     fn a_socket_whose_file_is_gone_is_not_in_place() {
         let folder = Folder::new("gone");
         let path = folder.0.join("a.sock");
         let (_fd, bound) = private_path(&path).unwrap();
-        remove_file(&path).unwrap();
+        std::fs::remove_file(&path).unwrap();
         assert!(!bound.is_in_place());
         let (_other, _file) = private_path(&path).unwrap();
         assert!(!bound.is_in_place(), "the file is another socket's");
@@ -279,7 +216,7 @@ mod tests {
                 drop(bound);
                 drop(fd);
             }
-            let _ = remove_file(&path);
+            let _ = std::fs::remove_file(&path);
         }
     }
 

@@ -17,7 +17,7 @@ use rcluster_sys::error::SysError;
 use rcluster_sys::listen::group::Group;
 use rcluster_sys::listen::private::{private_name, private_path};
 use rcluster_sys::listen::{
-    Access, Bound, Kind, UdpOptions, adopt_datagram, adopt_stream, tcp, tcp_anywhere, udp, unix,
+    Access, Bound, Kind, Leftover, UdpOptions, adopt_datagram, adopt_stream, tcp, tcp_anywhere, udp, unix,
 };
 
 use crate::tools::*;
@@ -128,7 +128,7 @@ fn a_socket_that_rcluster_has_opened_is_invalid() {
     let streams: [(&str, OwnedFd); 7] = [
         ("TCP", tcp(loopback(0), false, BACKLOG).unwrap().fd),
         ("a reserved port", tcp_anywhere(0, false, None).unwrap().fd),
-        ("a path", unix(&directory.join("path"), Access::default(), BACKLOG).unwrap().fd),
+        ("a path", unix(&directory.join("path"), Access::default(), Leftover::Keep, BACKLOG).unwrap().fd),
         ("a private path", private_path(&directory.join("private")).unwrap().0),
         ("a private name", private_name(&name).unwrap()),
         ("a member of a group", group.open().unwrap()),
