@@ -217,6 +217,31 @@ test('a blocked worker is replaced, and others get its clients that have sent no
     assert.strictEqual((await lost).outcome, 'closed');
   }));
 
+test('at a shutdown, clients that are connected are served, and later ones refused', () =>
+  withForwarded({ workers: 1, drainTimeout: 60_000, shutdownTimeout: 120_000 }, async (app) => {
+    const [{ pid }] = app.workers;
+    process.kill(pid, 'SIGSTOP');
+    const request = 'GET /who HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n';
+    const clients = Array.from({ length: 100 }, () => exchange(app.target, request));
+    await Promise.all(clients.map((client) => client.connected));
+    process.kill(app.pid, 'SIGTERM');
+    await app.marker('shutdown');
+    await until('the port is closed', async () => {
+      const late = hold(app.target);
+      return late.connected.then(
+        () => late.close().then(() => false),
+        (error) => error.code === 'ECONNREFUSED',
+      );
+    });
+    process.kill(pid, 'SIGCONT');
+    const outcomes = (await Promise.all(clients)).map(({ outcome }) => outcome);
+    assert.deepStrictEqual(
+      outcomes.filter((outcome) => outcome !== 'answered'),
+      [],
+    );
+    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+  }));
+
 test('programs that are not Node are restarted, reloaded and drained', { skip: withoutPython }, () =>
   withForwarded(
     { workers: 2 },

@@ -27,7 +27,7 @@ use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::schedule::Policy;
 use rcluster_sys::epoll::Waker;
 use rcluster_sys::error::SysError;
-use rcluster_sys::listen::{self, Access, Bound};
+use rcluster_sys::listen::{self, Access, Bound, Leftover};
 use rcluster_sys::socket_directory::{Owner, SocketDirectory, WorkerDirectory};
 
 pub use own::{Own, Reach, Target};
@@ -82,7 +82,9 @@ impl BoundFront {
             FrontAddress::Tcp { host: Some(host), port } => {
                 listen::tcp(listen::parse_address(host, host.contains(':'), *port)?, false, backlog)
             }
-            FrontAddress::Path(path) => listen::unix(path.as_ref(), Access::default(), backlog),
+            FrontAddress::Path(path) => {
+                listen::unix(path.as_ref(), Access::default(), Leftover::Remove, backlog)
+            }
         }?;
         Ok(Self { bound, options })
     }
@@ -121,6 +123,10 @@ enum Command {
     WorkerExited(WorkerId),
     /// The worker listens on one of its own addresses.
     WorkerListens(WorkerId),
+    /// All workers are about to leave: accepts all waiting clients and closes the sockets.
+    AcceptAllAndClose,
+    /// Runs when no client waits for a worker: each is connected to one.
+    WhenConnected(Barrier),
     /// Runs after all commands before it have been carried out.
     Barrier(Barrier),
     Report(Sender<Vec<Report>>),
@@ -227,6 +233,16 @@ impl Forwarder {
     /// The worker has died.
     pub fn worker_exited(&self, worker: WorkerId) {
         self.tell(Command::WorkerExited(worker));
+    }
+
+    /// All workers are about to leave, and none will be started: accepts all waiting clients and closes the sockets.
+    pub fn accept_all_and_close(&self) {
+        self.tell(Command::AcceptAllAndClose);
+    }
+
+    /// Runs `act` when no client waits for a worker. Dropped if the thread has ended.
+    pub fn when_connected(&self, act: Barrier) {
+        self.tell(Command::WhenConnected(act));
     }
 
     /// Runs `act` on the forwarder's thread after all commands before it. Dropped if the thread has ended.

@@ -114,6 +114,13 @@ impl Forward {
         self.waiting.len()
     }
 
+    /// Whether a client waits for a worker, or for its connection to one.
+    #[must_use]
+    pub fn has_unconnected(&self) -> bool {
+        let members = self.members.iter().chain(&self.leaving);
+        !self.waiting.is_empty() || members.map(|member| member.connecting).sum::<u32>() > 0
+    }
+
     /// The number of connections, including waiting ones.
     #[must_use]
     pub fn connections(&self) -> usize {

@@ -68,6 +68,15 @@ impl Forwarding {
         }
     }
 
+    /// All workers are about to leave: closes the sockets, and runs `act` when all clients are connected to workers.
+    /// Dropped without running if nothing is forwarded.
+    pub(super) fn last_call(&self, act: Barrier) {
+        if let Some(forwarder) = self.0.get() {
+            forwarder.accept_all_and_close();
+            forwarder.when_connected(act);
+        }
+    }
+
     /// The worker has died.
     pub(super) fn gone(&self, worker: WorkerId) {
         if let Some(forwarder) = self.0.get() {

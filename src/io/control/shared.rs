@@ -37,6 +37,15 @@ pub(super) struct Common {
 /// never take them.
 const PASSING_ON: Duration = Duration::from_secs(1);
 
+/// A barrier, and what is told when it runs, or is dropped.
+fn signal() -> (Barrier, oneshot::Receiver<()>) {
+    let (reached, on_reached) = oneshot::channel();
+    let act = Barrier::new(move || {
+        let _not_awaited = reached.send(());
+    });
+    (act, on_reached)
+}
+
 impl Common {
     /// Answers the primary's main thread once the dispatcher has carried out the commands it has so far: it
     /// closes the sockets.
@@ -47,18 +56,20 @@ impl Common {
         });
     }
 
-    /// All workers drain, and this one is next: it gets the order once the dispatcher has passed on all waiting
-    /// connections. A worker that drains does not wait for more than those that are in its channel.
+    /// All workers drain, and this one is next: it gets the order once all waiting connections have been passed on.
+    /// A worker that drains does not wait for more than those that are in its channel, or connected to its port.
     pub(super) fn last_call(&self, worker: WorkerId, order: Drain, events: mpsc::Sender<ThreadEvent>) {
-        self.forwarding.leaving(worker);
-        let (called, on_called) = oneshot::channel();
+        let (act, on_forwarded) = signal();
+        self.forwarding.last_call(act);
+        let (act, on_passed_on) = signal();
         self.dispatcher.tell(Command::AcceptAllAndClose);
-        self.dispatcher.tell(Command::WhenPassedOn(Barrier::new(move || {
-            let _ended = called.send(());
-        })));
+        self.dispatcher.tell(Command::WhenPassedOn(act));
+        let forwarding = self.forwarding.clone();
         tokio::task::spawn_local(async move {
             // A thread that has ended has also closed its sockets, so the order is given in any case.
-            let _ended = tokio::time::timeout(PASSING_ON, on_called).await;
+            let both = async { (on_forwarded.await, on_passed_on.await) };
+            let _ended = tokio::time::timeout(PASSING_ON, both).await;
+            forwarding.leaving(worker);
             // The send fails only if the control thread has stopped, and everything with it.
             let _stopped = events.send(ThreadEvent::ReadyToDrain(worker, order)).await;
         });

@@ -1,6 +1,7 @@
 //! One front and its brain.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -15,7 +16,10 @@ use rcluster_sys::listen::{Bound, accept, address_text, has_client};
 use rcluster_sys::stream;
 
 pub(super) struct Front {
-    bound: Bound,
+    /// The socket until the last call.
+    bound: Option<Bound>,
+    /// The actual address; `None` for a path.
+    sockname: Option<SocketAddr>,
     options: FrontOptions,
     brain: Forward,
     /// Whether clients must be accepted, as the brain decides, and whether the poller watches for them.
@@ -31,7 +35,8 @@ impl Front {
         stream::no_delay(&bound.fd);
         let brain = Forward::new(options.config, options.policy);
         Self {
-            bound,
+            sockname: bound.sockname,
+            bound: Some(bound),
             options,
             brain,
             accepting: false,
@@ -51,6 +56,11 @@ impl Front {
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.brain.next_deadline()
+    }
+
+    /// Whether a client waits for a worker, or for its connection to one.
+    pub(super) fn has_unconnected(&self) -> bool {
+        self.brain.has_unconnected()
     }
 
     /// The number of clients that wait for a worker.
@@ -86,27 +96,44 @@ impl Front {
 
     /// Whether a client may wait. For the first one of an event, the poller has reported it.
     pub(super) fn may_accept(&self, is_first: bool) -> bool {
-        self.accepting && (is_first || has_client(&self.bound.fd))
+        self.accepting && (is_first || self.has_client())
+    }
+
+    /// Whether a client waits in the backlog.
+    pub(super) fn has_client(&self) -> bool {
+        self.bound.as_ref().is_some_and(|bound| has_client(&bound.fd))
     }
 
     /// Accepts a client, if that leaves `missing` descriptors.
     pub(super) fn accept(&self, missing: usize) -> Result<Option<OwnedFd>, SysError> {
-        room_for_clients(missing).and_then(|()| accept(&self.bound.fd))
+        let Some(bound) = &self.bound else { return Ok(None) };
+        room_for_clients(missing).and_then(|()| accept(&bound.fd))
+    }
+
+    /// Closes the socket: clients that have not been accepted are reset, later ones refused.
+    pub(super) fn close(&mut self, tools: &mut Tools) -> Result<(), SysError> {
+        if let Some(bound) = self.bound.take()
+            && std::mem::take(&mut self.watched)
+        {
+            tools.poller().remove(&bound.fd)?;
+        }
+        Ok(())
     }
 
     /// Starts or stops watching the socket, as the brain wants. Returns false if watching failed, which is
     /// warned of.
     pub(super) fn watch(&mut self, index: usize, tools: &mut Tools) -> Result<bool, SysError> {
+        let Some(bound) = &self.bound else { return Ok(true) };
         if self.accepting == self.watched {
             return Ok(true);
         }
         if self.watched {
             // Needs no resources. If it fails, the thread would be woken forever.
-            tools.poller().remove(&self.bound.fd)?;
+            tools.poller().remove(&bound.fd)?;
             self.watched = false;
             return Ok(true);
         }
-        match tools.poller().add(&self.bound.fd, Token::Front(index).pack()) {
+        match tools.poller().add(&bound.fd, Token::Front(index).pack()) {
             Ok(()) => self.watched = true,
             Err(error) => tools.warn(error),
         }
@@ -114,7 +141,7 @@ impl Front {
     }
 
     pub(super) fn report(&self) -> Report {
-        let (address, port) = match (&self.bound.sockname, &self.options.address) {
+        let (address, port) = match (&self.sockname, &self.options.address) {
             (Some(at), _) => (address_text(at), Some(at.port())),
             (None, FrontAddress::Path(path)) => (path.clone(), None),
             (None, FrontAddress::Tcp { .. }) => (String::new(), None),
@@ -132,6 +159,6 @@ impl Front {
     /// The socket and its address.
     #[cfg(test)]
     pub(super) fn bound(&self) -> &Bound {
-        &self.bound
+        self.bound.as_ref().unwrap()
     }
 }

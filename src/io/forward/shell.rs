@@ -10,6 +10,7 @@ use super::front::Front;
 use super::token::Token;
 use super::tools::Tools;
 use super::{BoundFront, Command, ForwarderEvent, Report};
+use crate::io::barrier::Barrier;
 use crate::io::native_thread::Run;
 use rcluster_core::forward::{Input, Output};
 use rcluster_core::ids::WorkerId;
@@ -21,6 +22,9 @@ use rcluster_sys::stream::{self, Name};
 /// The maximum number of clients accepted on one front before the others get their turn.
 const BURST: usize = 64;
 
+/// The maximum number of clients accepted on a front before it is closed: more than a backlog holds.
+const LAST_CLIENTS: usize = 8192;
+
 /// The thread's own state.
 pub(super) struct Shell {
     waker: Waker,
@@ -28,6 +32,10 @@ pub(super) struct Shell {
     fronts: Vec<Front>,
     connections: Connections,
     outputs: Vec<Output>,
+    /// Whether all workers are about to leave, and none will be started.
+    is_ending: bool,
+    /// Run when each client is connected to a worker.
+    when_connected: Vec<Barrier>,
     tools: Tools,
 }
 
@@ -61,6 +69,8 @@ impl Shell {
             fronts: fronts.into_iter().map(Front::new).collect(),
             connections: Connections::default(),
             outputs: Vec::new(),
+            is_ending: false,
+            when_connected: Vec::new(),
         })
     }
 
@@ -72,7 +82,7 @@ impl Shell {
             let event = self.tools.event(index);
             match Token::unpack(event.token) {
                 Token::Waker => {
-                    if self.take_commands() == Stop::Yes {
+                    if self.take_commands()? == Stop::Yes {
                         return Ok(Stop::Yes);
                     }
                 }
@@ -94,6 +104,9 @@ impl Shell {
                 self.input(index, Input::Tick);
             }
         }
+        if !self.fronts.iter().any(Front::has_unconnected) {
+            self.when_connected.drain(..).for_each(Barrier::run);
+        }
         Ok(Stop::No)
     }
 
@@ -113,18 +126,18 @@ impl Shell {
         self.fronts.iter().filter_map(Front::next_deadline).min()
     }
 
-    fn take_commands(&mut self) -> Stop {
+    fn take_commands(&mut self) -> Result<Stop, SysError> {
         self.waker.clear();
         loop {
             match self.queue.try_recv() {
-                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Stop::Yes,
-                Ok(command) => self.on_command(command),
-                Err(TryRecvError::Empty) => return Stop::No,
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => return Ok(Stop::Yes),
+                Ok(command) => self.on_command(command)?,
+                Err(TryRecvError::Empty) => return Ok(Stop::No),
             }
         }
     }
 
-    fn on_command(&mut self, command: Command) {
+    fn on_command(&mut self, command: Command) -> Result<(), SysError> {
         match command {
             Command::AddWorker { worker, slot, own } => {
                 self.connections.workers().insert(worker, own);
@@ -132,7 +145,8 @@ impl Shell {
             }
             Command::WorkerLeaving { worker, done } => {
                 self.input_all(Input::WorkerLeaving { worker });
-                if self.connections.workers().set_leaving(worker) {
+                // At the end there is no other worker, and this one waits a moment for what these clients send.
+                if self.connections.workers().set_leaving(worker) && !self.is_ending {
                     self.reclaim(worker);
                 }
                 if let Some(done) = done {
@@ -145,10 +159,27 @@ impl Shell {
                 self.connections.workers().remove(worker);
             }
             Command::WorkerListens(worker) => self.connections.workers().on_listening(worker),
+            Command::AcceptAllAndClose => self.accept_all_and_close()?,
+            Command::WhenConnected(act) => self.when_connected.push(act),
             Command::Barrier(act) => act.run(),
             Command::Report(answer) => self.report(&answer),
             Command::Stop => unreachable!("handled by take_commands"),
         }
+        Ok(())
+    }
+
+    /// Accepts all waiting clients and closes the sockets.
+    fn accept_all_and_close(&mut self) -> Result<(), SysError> {
+        self.is_ending = true;
+        for index in 0..self.fronts.len() {
+            for _ in 0..LAST_CLIENTS {
+                if !self.fronts[index].has_client() || !self.accept(index) {
+                    break;
+                }
+            }
+            self.fronts[index].close(&mut self.tools)?;
+        }
+        Ok(())
     }
 
     /// Gives the clients of a leaving worker to others, if neither side has sent anything.
@@ -210,24 +241,30 @@ impl Shell {
 
     fn accept_burst(&mut self, index: usize) {
         for turn in 0..BURST {
-            if !self.fronts[index].may_accept(turn == 0) {
+            if !self.fronts[index].may_accept(turn == 0) || !self.accept(index) {
                 return;
             }
-            // Reserves descriptors for both ends of this connection, and for the missing ends of the clients
-            // that wait. No number of clients must prevent the replacement of a worker.
-            let missing = 2 + self.fronts.iter().map(Front::waiting).sum::<usize>();
-            let front = &self.fronts[index];
-            match front.accept(missing) {
-                Ok(Some(client)) => {
-                    let key = if front.is_sticky() { key(&client) } else { None };
-                    let conn = self.connections.insert(index, front.options(), client);
-                    self.input(index, Input::Accepted { conn, key });
-                }
-                Ok(None) => return,
-                Err(error) => {
-                    self.tools.warn(error);
-                    return self.input(index, Input::Exhausted);
-                }
+        }
+    }
+
+    /// Accepts a client. Returns false if there is none, or no descriptor for it.
+    fn accept(&mut self, index: usize) -> bool {
+        // Reserves descriptors for both ends of this connection, and for the missing ends of the clients
+        // that wait. No number of clients must prevent the replacement of a worker.
+        let missing = 2 + self.fronts.iter().map(Front::waiting).sum::<usize>();
+        let front = &self.fronts[index];
+        match front.accept(missing) {
+            Ok(Some(client)) => {
+                let key = if front.is_sticky() { key(&client) } else { None };
+                let conn = self.connections.insert(index, front.options(), client);
+                self.input(index, Input::Accepted { conn, key });
+                true
+            }
+            Ok(None) => false,
+            Err(error) => {
+                self.tools.warn(error);
+                self.input(index, Input::Exhausted);
+                false
             }
         }
     }
