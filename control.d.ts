@@ -174,6 +174,20 @@ export interface Status {
         expired: number;
         /** How many times processes have opened it. */
         clients: number;
+        /** The server of its values; null if it has none. */
+        backend: {
+          state: 'connecting' | 'loading' | 'following' | 'offline';
+          /** The URL of the server, without the password. */
+          url: string;
+          /** Requests of this machine that are unanswered; updated about once a second. */
+          queued: number;
+          /** How often the connection was lost. */
+          disconnects: number;
+          /** How often the whole store was loaded. */
+          loads: number;
+          /** The last failure; null once the connection works again. */
+          error: string | null;
+        } | null;
       }[]
     | null;
   /** Counts of connections; null if the dispatcher has not answered. */

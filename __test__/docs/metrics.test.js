@@ -15,7 +15,10 @@ const read = (/** @type {string} */ file) => fs.readFileSync(path.join(ROOT, fil
 const SUFFIX = /_(total|info)$/;
 
 test('each metric is documented, and each documented metric exists', () => {
-  const code = read('crates/core/src/metrics/families.rs').match(/(?<=")rcluster(_[a-z]+)*(?=")/g) ?? [];
+  const sources = ['families.rs', 'stores.rs']
+    .map((name) => read(`crates/core/src/metrics/${name}`))
+    .join('');
+  const code = sources.match(/(?<=")rcluster(_[a-z]+)*(?=")/g) ?? [];
   const docs = read('docs/metrics.md').match(/(?<=^\|.*`)rcluster(_[a-z]+)+(?=`.*\|)/gm) ?? [];
   assert(code.length > 30, `${code.length} names were found`);
   const named = docs.map((name) => name.replace(SUFFIX, ''));

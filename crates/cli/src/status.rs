@@ -224,15 +224,46 @@ fn others(status: &Value) -> Vec<String> {
             units::counted(&listener["workers"], "worker")
         ));
     }
+    lines.extend(list(&status["stores"]).iter().map(store));
     if status["dispatcher"].is_null() {
         output::complain("the dispatcher has not answered, so connections are not shown");
     }
     lines
 }
 
+/// The line for a shared store.
+fn store(store: &Value) -> String {
+    let name = printable(store["name"].as_str().unwrap_or("?"));
+    let bytes = |key: &str| store[key].as_u64().map_or_else(|| "-".into(), units::bytes);
+    let mut line = format!(
+        "store: {name}, {}, {} of {}",
+        units::counted(&store["keys"], "key"),
+        bytes("bytes"),
+        bytes("limit")
+    );
+    let backend = &store["backend"];
+    if let (Some(url), Some(state)) = (backend["url"].as_str(), backend["state"].as_str()) {
+        line.extend([", ", state, " ", &printable(url)]);
+        if let Some(error) = backend["error"].as_str() {
+            line.extend([": ", &printable(error)]);
+        }
+    }
+    line
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_store_has_a_line_with_the_state_of_its_server() {
+        let mut it = json!({ "name": "s", "keys": 1, "bytes": 2048, "limit": 4096, "backend": null });
+        assert_eq!(store(&it), "store: s, 1 key, 2.0K of 4.0K");
+        it["backend"] = json!({ "state": "offline", "url": "redis://a:6379", "error": "no\u{1b} route" });
+        let line = store(&it);
+        assert!(line.starts_with("store: s, 1 key, 2.0K of 4.0K, offline redis://a:6379: no"), "{line:?}");
+        assert!(!line.contains('\u{1b}'), "{line:?}");
+    }
 
     fn status(states: &[&str], stopping: bool) -> Value {
         let slots: Vec<Value> =

@@ -9,6 +9,7 @@ mod histogram;
 mod registries;
 mod room;
 mod slots;
+mod stores;
 mod totals;
 
 pub use self::exposition::{Exposition, Kind};

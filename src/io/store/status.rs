@@ -1,7 +1,9 @@
 //! The stores in the status document.
 
-use rcluster_core::control::operator::StoreStatus;
+use rcluster_core::control::operator::{BackendStatus, StoreStatus};
+use rcluster_core::store::follow::read_told;
 use rcluster_core::store::geometry::Field;
+use rcluster_core::store::remote::status::State;
 use rcluster_core::store::writer::Store;
 use rcluster_sys::segment::Segment;
 
@@ -18,5 +20,20 @@ pub(super) fn status(name: &str, store: &Store<Segment>, clients: usize) -> Stor
         evicted: view.field(Field::Evicted),
         expired: view.field(Field::Expired),
         clients,
+        backend: backend(store),
     }
+}
+
+fn backend(store: &Store<Segment>) -> Option<BackendStatus> {
+    let view = store.view();
+    // Written by this thread, so it is complete.
+    let (state, told) = (State::of(view.field(Field::ServerState))?, read_told(view)?);
+    Some(BackendStatus {
+        state,
+        url: told.url,
+        queued: view.field(Field::ServerQueued),
+        disconnects: view.field(Field::ServerDisconnects),
+        loads: view.field(Field::ServerLoads),
+        error: told.error,
+    })
 }

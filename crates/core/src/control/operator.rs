@@ -23,8 +23,8 @@ pub use self::lines::{Lines, MAX_LINE, TooLong};
 pub use self::place::{Place, Surroundings};
 pub use self::request::{Id, Refusal, Request, Target, VERBS, VERSION, Verb, Wanted, Workers};
 pub use self::status::{
-    CgroupStatus, Cluster, DrainingStatus, LastExit, ListenerStatus, PrimaryStatus, ProcessFigures,
-    RecentTurns, SCHEMA, SlotStatus, Status, StoreStatus, Versions,
+    BackendStatus, CgroupStatus, Cluster, DrainingStatus, LastExit, ListenerStatus, PrimaryStatus,
+    ProcessFigures, RecentTurns, SCHEMA, SlotStatus, Status, StoreStatus, Versions,
 };
 use super::supervise::{Event, ExitKind, Failure, describe};
 use crate::base64;

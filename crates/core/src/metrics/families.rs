@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::exposition::{Exposition, Kind, whole};
 use super::registries::Registries;
 use super::slots::Spent;
+use super::stores::stores;
 use super::totals::Totals;
 use crate::control::operator::{CgroupStatus, ProcessFigures, Status};
 use crate::control::supervise::SlotState;
@@ -56,13 +57,14 @@ pub fn encode(snapshot: &Snapshot<'_>, format: Format) -> String {
         let labels = labels.each_ref().map(|(name, value)| (*name, value.as_str()));
         backlog.add_known(&labels, it.backlog.map(f64::from));
     }
+    stores(&mut to, snapshot.status.stores.as_deref().unwrap_or_default());
     let help = "Workers that keep metrics with prom-client and have not answered within a second.";
     to.family(Kind::Gauge, "rcluster_scrape_missing_workers", help).add(&[], size(snapshot.missing));
     snapshot.registries.write(&mut to);
     to.finish()
 }
 
-fn flag(is: bool) -> f64 {
+pub(super) fn flag(is: bool) -> f64 {
     f64::from(u8::from(is))
 }
 

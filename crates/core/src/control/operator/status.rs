@@ -13,6 +13,7 @@ use crate::event_loop::{self, Turns};
 use crate::frames::milliseconds;
 use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::Policy;
+use crate::store::remote::status::State;
 
 /// The version of the document. Adding fields does not change it.
 pub const SCHEMA: u32 = 1;
@@ -274,6 +275,26 @@ pub struct StoreStatus {
     pub expired: u64,
     /// How many times processes have opened it.
     pub clients: usize,
+    /// Its server, if it has one.
+    pub backend: Option<BackendStatus>,
+}
+
+/// The server of a shared store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BackendStatus {
+    /// The state of the link to it.
+    pub state: State,
+    /// Its URL, without the password.
+    pub url: String,
+    /// The number of unanswered requests.
+    pub queued: u64,
+    /// How often the connection was lost.
+    pub disconnects: u64,
+    /// How often the whole store was loaded.
+    pub loads: u64,
+    /// The last failure, until the connection works again.
+    pub error: Option<String>,
 }
 
 /// The recent activity of a worker's event loop.

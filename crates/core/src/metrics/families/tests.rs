@@ -1,8 +1,10 @@
 use std::time::Duration;
 
 use super::*;
+use crate::control::operator::{BackendStatus, StoreStatus};
 use crate::control::supervise::{Event, Input, Options, Phase, Supervise, Why};
 use crate::ids::{ListenerId, WorkerId};
+use crate::store::remote::status::State;
 
 /// Two slots, of which the second waits, and two listeners with the same name.
 fn text(format: Format) -> String {
@@ -23,6 +25,27 @@ fn text(format: Format) -> String {
         throttled: Some(Duration::from_millis(100)),
         oom_kills: Some(0),
     });
+    let store = |name: &str, backend| StoreStatus {
+        name: name.into(),
+        keys: 3,
+        bytes: 40,
+        limit: 4096,
+        memory: 512,
+        revision: 9,
+        evicted: 2,
+        expired: 1,
+        clients: 1,
+        backend,
+    };
+    let backend = BackendStatus {
+        state: State::Offline,
+        url: "redis://10.0.0.1".into(),
+        queued: 0,
+        disconnects: 4,
+        loads: 1,
+        error: None,
+    };
+    status.stores = Some(vec![store("local", None), store("shared", Some(backend))]);
     let mut totals = Totals::default();
     totals.on_event(&Event::Restart {
         slot: Some(Slot(1)),
@@ -77,6 +100,10 @@ fn what_is_known_has_a_sample_and_what_is_not_has_none() {
         "nodejs_eventloop_time_seconds_total{slot=\"0\",nodejs_eventloop_state=\"active\"} 1.5",
         "rcluster_accepted_total{listener=\"8000\"} 14",
         "rcluster_accepted_total{listener=\"/a\\\"b\\n\"} 7",
+        "rcluster_store_keys{store=\"local\"} 3",
+        "rcluster_store_evicted_total{store=\"shared\"} 2",
+        "rcluster_store_connected{store=\"shared\"} 0",
+        "rcluster_store_disconnects_total{store=\"shared\"} 4",
         "rcluster_scrape_missing_workers 1",
         "rcluster_primary_blocked_seconds 2.5",
         "nodejs_eventloop_utilization_ratio{slot=\"0\"} 0.25",

@@ -1,7 +1,10 @@
 //! The public status of the link between a store and its server.
 
-/// The state of the link.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+use serde::Serialize;
+
+/// The state of the link. Documents name it as JavaScript does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum State {
     /// It has never been connected.
     #[default]
@@ -15,6 +18,14 @@ pub enum State {
 }
 
 impl State {
+    /// The state with this [`number`](Self::number).
+    #[must_use]
+    pub fn of(number: u64) -> Option<Self> {
+        [Self::Connecting, Self::Loading, Self::Following, Self::Offline]
+            .into_iter()
+            .find(|state| state.number() == number)
+    }
+
     /// The code of this state for JavaScript; 0 is no state.
     #[must_use]
     pub fn number(self) -> u64 {
