@@ -89,6 +89,29 @@ for (const SERVER of ['http', 'counting', 'subclass', 'curious']) {
   );
 }
 
+test('an idle connection of a supervised worker that calls disconnect() is handed over', { skip }, () =>
+  withSupervised({ workers: 2 }, async (app) => {
+    const [leaving] = app.workers;
+    const client = new Client(app.target);
+    const who = async () => {
+      const { text, port } = await client.get('/who');
+      return { port, id: JSON.parse(text).id };
+    };
+    let first = await who();
+    while (first.id !== leaving.id) {
+      client.close();
+      first = await who();
+    }
+    app.tell('say disconnect', leaving.id);
+    const { id, code, exitedAfterDisconnect } = await app.marker('exit');
+    assert.deepStrictEqual([id, code, exitedAfterDisconnect], [leaving.id, 0, true]);
+    const second = await who();
+    assert.strictEqual(second.port, first.port);
+    assert.notStrictEqual(second.id, leaving.id);
+    client.close();
+  }),
+);
+
 for (const [SERVER, before] of Object.entries({
   wrapped: 'PROXY TCP4 10.0.0.1 10.0.0.2 1111 80\r\n',
   emitted: '',

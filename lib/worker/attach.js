@@ -98,14 +98,20 @@ module.exports = function attach(firstFd, own, settings) {
     retiring ??= createRetirement()(worker, {
       tell: listening.tell,
       serves: () => hasListened || listening.members().length > 0,
-      drain(options, done) {
-        draining = createDrain()(listening, link);
-        draining.begin(options, done);
-      },
+      drain,
       leaving: () => link.leaving(),
       standby: (waits) => link.standby(waits),
     });
     return retiring;
+  }
+
+  /**
+   * @param {{ timeout: number, handOver: boolean }} options
+   * @param {() => void} done
+   */
+  function drain(options, done) {
+    draining = createDrain()(listening, link);
+    draining.begin(options, done);
   }
 
   function ready() {
@@ -120,7 +126,9 @@ module.exports = function attach(firstFd, own, settings) {
   defineHidden(worker, 'slot', { get: () => retiring?.slot() });
   defineHidden(worker, 'ready', { value: ready });
   defineHidden(worker, 'retire', { value: retire });
-  if (settings !== undefined) retirement().configure(JSON.parse(settings));
+  /** @type {import('./retirement').Settings | undefined} */
+  const supervised = settings === undefined ? undefined : JSON.parse(settings);
+  if (supervised !== undefined) retirement().configure(supervised);
   linked(link);
 
   /**
@@ -142,12 +150,15 @@ module.exports = function attach(firstFd, own, settings) {
   function disconnect(byPrimary) {
     worker.exitedAfterDisconnect = true;
     link.leaving();
-    listening.closeAll(() => {
+    const closed = () => {
       if (!process.connected) return;
       if (byPrimary) process.disconnect?.();
       // The primary must know that this is intended before it sees the channel close.
       else seam.notifyPrimary({ act: 'exitedAfterDisconnect' }, () => process.disconnect?.());
-    }, createDisconnect()(link));
+    };
+    // Without supervision, the built-in decides what happens to idle connections: it closes them.
+    if (supervised === undefined) listening.closeAll(closed, createDisconnect()(link));
+    else drain({ timeout: supervised.drainTimeoutMs, handOver: true }, closed);
   }
 
   seam.replaceWorkerSide(cluster, {
