@@ -100,6 +100,19 @@ test('pipelined requests behind a failed one are answered', { skip }, () =>
   ]),
 );
 
+test(
+  'the answer to the last pipelined request behind a failed one closes the connection before the drain',
+  { skip },
+  () =>
+    answersInOrder(['a timer', 'following'], /^HTTP\/1.1 \d+|^Connection: .*|following$/gm, [
+      'HTTP/1.1 500',
+      'Connection: keep-alive',
+      'HTTP/1.1 200',
+      'Connection: close',
+      'following',
+    ]),
+);
+
 test('a request that fails behind an unfinished one of its connection is answered after it', { skip }, () =>
   answersInOrder(['held', 'a timer'], /HTTP\/1.1 \d+|^Connection: .*|held/gm, [
     'HTTP/1.1 200',

@@ -155,8 +155,17 @@ function closeAfter(response) {
  * @param {any} response
  */
 function isFollowed({ req }) {
-  const newest = req.socket?.parser?.incoming ?? null;
+  const newest = newestOn(req.socket);
   return newest !== null && newest !== req;
+}
+
+/**
+ * The request that has arrived last on a connection.
+ *
+ * @param {any} socket
+ */
+function newestOn(socket) {
+  return socket?.parser?.incoming ?? null;
 }
 
 /**
@@ -212,6 +221,7 @@ module.exports = {
   connectionsOf,
   closeAfter,
   closeOnRequest,
+  newestOn,
   descriptorOf,
   nothingWaits,
 };

@@ -5,7 +5,7 @@ const { AsyncLocalStorage, executionAsyncResource } = require('node:async_hooks'
 const dgram = require('node:dgram');
 const net = require('node:net');
 const { defineHidden } = require('../define');
-const { closeAfter } = require('../seam/http');
+const { closeAfter, newestOn } = require('../seam/http');
 
 const INTERNAL_ERROR = 2;
 
@@ -276,7 +276,9 @@ function failResponse(response) {
   for (const name of response.getHeaderNames()) response.removeHeader(name);
   response.statusCode = 500;
   response.statusMessage = '';
-  closeAfter(response);
+  // Pipelined requests may be waiting behind it. Then the answer to the last one closes the connection.
+  const newest = newestOn(response.req.socket);
+  closeAfter((newest && Mark.of(newest)) ?? response);
   // Node sends neither of a header that was removed.
   response.sendDate = true;
   if (!response.shouldKeepAlive) response.setHeader('Connection', 'close');
