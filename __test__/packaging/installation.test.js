@@ -9,6 +9,7 @@ const fs = require('node:fs');
 const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
+const { inFolder, install, run } = require('../helpers/installed.js');
 const { isBuiltin, OURS } = require('../../testing/subject.js');
 
 const ADDON = fs.readdirSync(OURS).find((name) => /^rcluster\..*\.node$/.test(name));
@@ -67,6 +68,23 @@ test('a complete installation loads', { skip }, () => {
   const { status, stdout, stderr } = load({ after: 'console.log(cluster.isPrimary)' });
   assert.deepStrictEqual([status, stdout, stderr], [0, 'true\n', '']);
 });
+
+test('a second copy of the package in the same process is warned of', { skip }, () =>
+  inFolder((folder) => {
+    const copies = ['first', 'second'].map((name) => install(folder, name));
+    const program = `
+      process.on('warning', ({ code, message }) => console.log(JSON.stringify({ code, message })));
+      require('first');
+      require('first');
+      require('second');`;
+    const { found } = run(['-e', program], { cwd: folder });
+    assert.strictEqual(found.code, 'RCLUSTER_COPIES');
+    assert.ok(
+      copies.every((copy) => found.message.includes(copy)),
+      found.message,
+    );
+  }),
+);
 
 test('a checkout that was not built', { skip }, () => {
   fails(
