@@ -14,13 +14,12 @@ const {
   setImmediate,
 } = require('../globals');
 
-const builtinCluster = require('../builtin');
 const { defineHidden } = require('../define');
 const { EXTRAS, LAZY, addExtras } = require('../extras');
 const { keep, later } = require('../later');
-const { packageFiles } = require('../load-binding');
 const { forkNative } = require('../seam/fork');
 const { guardHandle } = require('../seam/guard');
+const { warnOfCopies } = require('./copies');
 const { forkOptions } = require('./fork-options');
 const { createMessageHandler, send } = require('./messages');
 const { CONSTANTS } = require('./policies');
@@ -360,25 +359,6 @@ function createPrimary(target) {
 
 /** @type {Cluster | undefined} */
 let primary;
-
-/** The symbol under which the built-in cluster object has the folder of the copy of this package that was loaded first. */
-const COPY = Symbol.for('rcluster.copy');
-
-/** Two copies would otherwise be two clusters that do not know each other's workers and stores. */
-function warnOfCopies() {
-  const { root } = packageFiles();
-  const holder = /** @type {any} */ (builtinCluster);
-  const first = holder[COPY];
-  if (first === undefined) {
-    Object.defineProperty(holder, COPY, { value: root });
-  } else if (first !== root) {
-    process.emitWarning(
-      `rcluster is loaded twice, from ${first} and from ${root}. Each is a cluster of its own, with its own workers and ` +
-        'shared stores. Have the package manager install one version for all',
-      { code: 'RCLUSTER_COPIES' },
-    );
-  }
-}
 
 /** @returns {Cluster} The cluster object of this process. */
 function getPrimary() {
