@@ -2,17 +2,7 @@
 
 const EventEmitter = require('node:events');
 const os = require('node:os');
-const {
-  Error,
-  Map,
-  Object,
-  Promise,
-  Symbol,
-  WeakSet,
-  nextTick,
-  process,
-  setImmediate,
-} = require('../globals');
+const { Error, Map, Object, Promise, WeakSet, nextTick, process, setImmediate } = require('../globals');
 
 const { defineHidden } = require('../define');
 const { EXTRAS, LAZY, addExtras } = require('../extras');
