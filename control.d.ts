@@ -185,7 +185,7 @@ export interface Status {
           disconnects: number;
           /** How often the whole store was loaded. */
           loads: number;
-          /** The last failure; null once the connection works again. */
+          /** The last failure; null once a write succeeds or the connection is made again. */
           error: string | null;
         } | null;
       }[]

@@ -84,7 +84,7 @@ export interface SharedBackendStats {
   reconnects: number;
   /** How often the whole store was loaded. */
   loads: number;
-  /** The last failure, until the connection works again. */
+  /** The last failure, until a write succeeds or the connection is made again. */
   error: string | undefined;
 }
 

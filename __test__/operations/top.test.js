@@ -82,9 +82,11 @@ test('it shows the cluster, and keys control it', { skip }, () =>
     await terminal.shows(/^ +1 +\d+ serving/);
 
     terminal.press('d');
+    await terminal.shows(/drain of slot 1\? Press d again/);
+    terminal.press('d');
     await terminal.shows(/^ +1 +- stopped/);
     terminal.press('k');
-    terminal.press('d');
+    terminal.press('dd');
     await terminal.shows(/drain of slot 0: .*ERR_RCLUSTER_LAST_SLOT/);
     terminal.press('R');
     await terminal.shows(/reload: done/);

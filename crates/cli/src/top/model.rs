@@ -71,6 +71,8 @@ pub(super) struct Model {
     events: VecDeque<String>,
     selected: usize,
     overlay: Option<Overlay>,
+    /// A request that the next key confirms, if it is the same.
+    unconfirmed: Option<Action>,
     /// The last request.
     requested: Option<Action>,
     /// The state of the last request.
@@ -80,8 +82,18 @@ pub(super) struct Model {
 impl Model {
     pub(super) fn new(status: Value, at: Instant) -> Self {
         let (rows, totals) = (rows(&Value::Null, &status), Totals::default());
-        let events = VecDeque::new();
-        Self { status, at, rows, totals, events, selected: 0, overlay: None, requested: None, note: None }
+        Self {
+            status,
+            at,
+            rows,
+            totals,
+            events: VecDeque::new(),
+            selected: 0,
+            overlay: None,
+            unconfirmed: None,
+            requested: None,
+            note: None,
+        }
     }
 
     pub(super) fn status(&self) -> &Value {
@@ -176,11 +188,29 @@ impl Model {
                 None
             }
         };
+        if self.must_be_confirmed(action.as_ref()) {
+            return None;
+        }
         if let Some(action) = action.as_ref().filter(|action| **action != Action::Quit) {
             self.note = Some(format!("{} …", action.name()));
             self.requested = Some(action.clone());
         }
         action
+    }
+
+    /// Whether the action waits for the same key again. A drain does: one slip of a finger would leave its slot empty until
+    /// somebody notices.
+    fn must_be_confirmed(&mut self, action: Option<&Action>) -> bool {
+        let asked = self.unconfirmed.take();
+        if asked.is_some() {
+            self.note = None;
+        }
+        let Some(action @ Action::Drain(_)) = action.filter(|action| asked.as_ref() != Some(*action)) else {
+            return false;
+        };
+        self.note = Some(format!("{}? Press d again; any other key cancels", action.name()));
+        self.unconfirmed = Some(action.clone());
+        true
     }
 
     fn select(&mut self, code: KeyCode) {
@@ -228,6 +258,27 @@ mod tests {
         model.on_key(KeyEvent::new(code, KeyModifiers::NONE))
     }
 
+    fn drain(model: &mut Model) -> Option<Action> {
+        assert_eq!(press(model, KeyCode::Char('d')), None, "it has to be confirmed");
+        press(model, KeyCode::Char('d'))
+    }
+
+    #[test]
+    fn a_drain_is_confirmed_by_the_same_key_for_the_same_slot() {
+        let mut model = model(2);
+        let question = Some("drain of slot 0? Press d again; any other key cancels");
+        press(&mut model, KeyCode::Char('d'));
+        assert_eq!(model.note(), question);
+        press(&mut model, KeyCode::Down);
+        assert_eq!(model.note(), None);
+        assert_eq!(press(&mut model, KeyCode::Char('d')), None, "this is another slot");
+        assert_eq!(press(&mut model, KeyCode::Char('d')), Some(Action::Drain(1)));
+        press(&mut model, KeyCode::Up);
+        press(&mut model, KeyCode::Char('d'));
+        assert_eq!(press(&mut model, KeyCode::Char('r')), Some(Action::Restart(0)));
+        assert_eq!(press(&mut model, KeyCode::Char('d')), None);
+    }
+
     #[test]
     fn keys_act_on_the_selected_slot() {
         let mut model = model(3);
@@ -236,7 +287,7 @@ mod tests {
         press(&mut model, KeyCode::Down);
         press(&mut model, key('j'));
         press(&mut model, KeyCode::Down);
-        assert_eq!(press(&mut model, key('d')), Some(Action::Drain(2)));
+        assert_eq!(drain(&mut model), Some(Action::Drain(2)));
         assert_eq!(model.note(), Some("drain of slot 2 …"));
         press(&mut model, KeyCode::Up);
         assert_eq!(press(&mut model, key('s')), Some(Action::Stack(Some(1))));
@@ -279,7 +330,7 @@ mod tests {
     #[test]
     fn a_refusal_is_shown() {
         let mut model = model(1);
-        press(&mut model, KeyCode::Char('d'));
+        drain(&mut model);
         model.on_done(&Action::Drain(0), Err(Failure::Refused("it is the last".into())));
         assert_eq!(model.note(), Some("drain of slot 0: it is the last"));
         press(&mut model, KeyCode::Char('R'));
@@ -290,9 +341,9 @@ mod tests {
     #[test]
     fn the_result_of_an_earlier_request_does_not_replace_that_of_the_last() {
         let mut model = model(2);
-        press(&mut model, KeyCode::Char('d'));
+        drain(&mut model);
         press(&mut model, KeyCode::Down);
-        press(&mut model, KeyCode::Char('d'));
+        drain(&mut model);
         model.on_done(&Action::Drain(0), Ok(Value::Null));
         assert_eq!(model.note(), Some("drain of slot 1 …"));
         model.on_done(&Action::Drain(1), Err(Failure::Refused("it is the last".into())));

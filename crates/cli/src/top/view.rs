@@ -28,7 +28,7 @@ const HELP: [&str; 16] = [
     "s, Enter  show where the JavaScript of its worker is",
     "p         show where the JavaScript of the primary is",
     "r         restart: the new worker first, then the old one drains",
-    "d         drain; the slot stays empty until it is restarted",
+    "d d       drain; the slot stays empty until it is restarted",
     "R         reload all workers, with the code as it is now",
     "+ -       one worker more, one fewer",
     "q, Esc    quit; the cluster keeps running",

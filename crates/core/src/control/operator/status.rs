@@ -293,7 +293,7 @@ pub struct BackendStatus {
     pub disconnects: u64,
     /// How often the whole store was loaded.
     pub loads: u64,
-    /// The last failure, until the connection works again.
+    /// The last failure, until a write succeeds or the connection is made again.
     pub error: Option<String>,
 }
 
