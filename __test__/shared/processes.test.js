@@ -4,6 +4,8 @@
 // meanwhile.
 
 const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
+const path = require('node:path');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
 const { runProgram } = require('../../testing/run-program.js');
@@ -101,4 +103,11 @@ describe('a shared store', { skip }, () => {
       }
       assert.strictEqual(seen.count, counted);
     }));
+});
+
+test('the end of the primary is not told as a loss', { skip }, () => {
+  const program = path.join(__dirname, '..', 'fixtures', 'primary-exits.js');
+  // Workers end a moment after their primary, and hold the pipes until then.
+  const { status, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+  assert.deepStrictEqual([status, stderr], [0, '']);
 });

@@ -2,9 +2,10 @@
 
 // The link of this process to the locks of its cluster: requests and their results.
 
-const { JSON, Map, Object, Promise, process } = require('../globals');
+const { JSON, Map, Object, Promise } = require('../globals');
 const builtin = require('../builtin');
 const { failure, noBackend, sharedError } = require('../shared/errors');
+const { warnOfLoss } = require('../shared/lost');
 const { checkMembership, onLeave, openerOf } = require('../shared/opener');
 
 /** The separate name spaces of locks. */
@@ -266,10 +267,7 @@ function onEnd() {
   if (!builtin.isWorker) {
     throw failure('ERR_RCLUSTER_FAILED', 'The native part has failed: locks can no longer be asked for');
   }
-  // A worker without its primary is about to end.
-  if (process.connected) {
-    process.emitWarning('This worker has lost its locks, and gets no others', { code: 'RCLUSTER_SHARED' });
-  }
+  warnOfLoss('This worker has lost its locks, and gets no others');
 }
 
 /** @param {Error} error */
