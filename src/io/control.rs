@@ -60,7 +60,7 @@ use forwarding::Forwarding;
 pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
 use logs::{Captured, SharedLogs};
 pub use messages::{ClusterStats, Event};
-use messages::{Tell, ThreadEvent, describe};
+use messages::{Tell, ThreadEvent, describe, without_server};
 pub use operator::{OperatorSetup, PrimaryStack};
 use shared::{Common, ControlFile, SharedSlots};
 pub use shared::{InspectorCount, LeavingWorkers, WorkerNumbers};
@@ -135,6 +135,8 @@ impl ControlThread {
                 tell_directly(describe(notice));
             }
         })?);
+        let tell_outage = Arc::clone(&tell);
+        store::tell_outages_to(move |store, server, why| tell_outage(without_server(store, server, why)));
         let common = Common {
             dispatcher,
             forwarding: Forwarding::default(),

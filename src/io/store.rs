@@ -33,7 +33,7 @@ use std::ffi::CStr;
 use std::hash::{BuildHasher, RandomState};
 use std::os::fd::OwnedFd;
 use std::sync::mpsc::{Sender, channel};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::io::redis::{LeaseServer, MachineLink, MachineStart};
 use rcluster_core::control::operator::StoreStatus;
@@ -150,15 +150,20 @@ impl Hub {
     }
 }
 
+/// Called when a store cannot use its server, with the name of the store, the server, and why.
+type OnOutage = Arc<dyn Fn(&str, &str, &str) + Send + Sync>;
+
 /// The handle of the thread if it is running, and the state that it needs at start.
 struct Place {
     hub: Option<Hub>,
     roster: Roster,
     has_backend: bool,
+    on_outage: Option<OnOutage>,
 }
 
 /// One per process.
-static PLACE: Mutex<Place> = Mutex::new(Place { hub: None, roster: Roster::new(), has_backend: false });
+static PLACE: Mutex<Place> =
+    Mutex::new(Place { hub: None, roster: Roster::new(), has_backend: false, on_outage: None });
 
 fn place() -> MutexGuard<'static, Place> {
     PLACE.lock().unwrap_or_else(PoisonError::into_inner)
@@ -223,6 +228,18 @@ pub fn set_backend(backend: Backend) -> Result<(), SysError> {
     hub.tell(Command::Backend(leases, link));
     place.has_backend = true;
     Ok(())
+}
+
+/// Calls `tell` when a store cannot use its server: with the name of the store, the server, and why.
+pub fn tell_outages_to(tell: impl Fn(&str, &str, &str) + Send + Sync + 'static) {
+    place().on_outage = Some(Arc::new(tell));
+}
+
+fn tell_outage(store: &str, server: &str, why: &str) {
+    let tell = place().on_outage.clone();
+    if let Some(tell) = tell {
+        tell(store, server, why);
+    }
 }
 
 /// Whether [`set_backend`] was called.

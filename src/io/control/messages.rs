@@ -175,6 +175,15 @@ pub(super) fn unshared(error: &SysError) -> Event {
     Event::Warning { code: "RCLUSTER_SHARED", message }
 }
 
+/// A shared store cannot use its server.
+pub(super) fn without_server(store: &str, server: &str, why: &str) -> Event {
+    let message = format!(
+        "The shared store {store:?} cannot use its server {server}: {why}. Until it is back, processes read what is known \
+         here, and writes wait or fail"
+    );
+    Event::Warning { code: "RCLUSTER_BACKEND", message }
+}
+
 /// The kernel cannot report the end of a worker.
 pub(super) fn unwatched(worker: WorkerId, error: &SysError) -> Event {
     let message = format!(

@@ -10,8 +10,10 @@ use rcluster_core::store::follow::Overflow;
 use rcluster_core::store::geometry::{Field, Geometry};
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::remote::messages::{Input, Output};
+use rcluster_core::store::remote::outage::Outage;
 use rcluster_core::store::remote::payload::read_entry;
 use rcluster_core::store::ring::WINDOW;
+use rcluster_sys::clock::since_boot;
 use rcluster_sys::error::SysError;
 
 /// The maximum size of one process's requests in progress at the server, in bytes.
@@ -37,6 +39,8 @@ pub(super) struct Remote {
     has_loaded: bool,
     /// Set when the memory differs from the server, until it has been reloaded.
     is_broken: bool,
+    name: String,
+    outage: Outage,
 }
 
 impl Remote {
@@ -62,8 +66,15 @@ impl Remote {
             // If the shell has ended, so have its stores.
             let _not_wanted = deliveries.send(Served { store: store.clone(), outputs });
         })?;
-        let asked = HashMap::new();
-        Ok(Self { server, asked, next_expiry: 0, has_loaded: false, is_broken: false })
+        Ok(Self {
+            server,
+            asked: HashMap::new(),
+            next_expiry: 0,
+            has_loaded: false,
+            is_broken: false,
+            name: name.to_owned(),
+            outage: Outage::default(),
+        })
     }
 
     /// Whether further requests of a process may be sent. Its ring can hold more than this limit allows.
@@ -130,6 +141,9 @@ impl Shared {
                 Ok(())
             }
             Output::Tell(status) => {
+                if let Some(why) = remote.outage.on_status(&status, since_boot()) {
+                    super::tell_outage(&remote.name, &status.url, &why);
+                }
                 let before = self.connection_counts();
                 self.store.tell(&status);
                 // Processes that wait for changes also check these counters.

@@ -31,6 +31,7 @@ mod connection;
 pub mod failure;
 pub mod link;
 pub mod messages;
+pub mod outage;
 pub mod payload;
 mod portion;
 mod position;
