@@ -1,7 +1,7 @@
 'use strict';
 
-// An app that opens its servers one after the other is replaced, and no client is refused at either of them; an app is
-// started again after its primary was killed.
+// An app that opens its servers one after the other is replaced, and no client is refused at either of them. The files of
+// Unix sockets: those of a killed primary, and those that workers remove.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -62,10 +62,15 @@ test('when a worker dies, clients wait for a port that its replacement opens lat
     assert.deepStrictEqual(await Promise.all(waiting), Array(5).fill('old'));
   }));
 
-test('a socket file that a killed primary has left is replaced', async (t) => {
+/** @param {import('node:test').TestContext} t */
+function socketIn(t) {
   const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-'));
   t.after(() => fs.rmSync(directory, { recursive: true }));
-  const socketPath = path.join(directory, 'app.sock');
+  return path.join(directory, 'app.sock');
+}
+
+test('a socket file that a killed primary has left is replaced', async (t) => {
+  const socketPath = socketIn(t);
   const app = { env: { PORT: socketPath } };
   await withSupervised(
     { workers: 1 },
@@ -86,3 +91,30 @@ test('a socket file that a killed primary has left is replaced', async (t) => {
   );
   assert.ok(!fs.existsSync(socketPath), 'an orderly end removes it');
 });
+
+for (const scheduling of ['round-robin', 'none']) {
+  test(`clients find workers that each remove the socket file before they listen, ${scheduling}`, async (t) => {
+    const socketPath = socketIn(t);
+    const SCRIPT = path.join(__dirname, '..', 'fixtures', 'supervision', 'removes-file.js');
+    const env = { PORT: socketPath, SCRIPT, SETTINGS: JSON.stringify({ scheduling }) };
+    await withSupervised(
+      { workers: 3 },
+      async (app) => {
+        const answers = async () => {
+          const bodies = [];
+          for (let count = 0; count < 6; count++) bodies.push((await get({ socketPath, path: '/' })).body);
+          return new Set(bodies);
+        };
+        const before = await answers();
+        if (scheduling === 'round-robin') assert.strictEqual(before.size, 3);
+        app.tell('reload');
+        await app.marker('done');
+        const after = await answers();
+        if (scheduling === 'round-robin') assert.strictEqual(after.size, 3);
+        assert.ok(after.isDisjointFrom?.(before) ?? [...after].every((pid) => !before.has(pid)));
+      },
+      { env },
+    );
+    assert.ok(!fs.existsSync(socketPath), 'an orderly end removes it');
+  });
+}

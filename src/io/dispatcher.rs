@@ -80,6 +80,16 @@ pub enum Command {
         /// The distribution of its connections.
         plan: Box<Plan>,
     },
+    /// The file of a listener's socket was removed, so no client can connect to it any more: adds another socket, with
+    /// a file.
+    AddSocket {
+        /// The listener that it belongs to.
+        listener: ListenerId,
+        /// The socket.
+        socket: OwnedFd,
+        /// Its file, which is removed when the listener closes.
+        path: Option<BoundPath>,
+    },
     /// Adds a socket from which the workers of a slot accept once they have joined. While no such worker is a
     /// member, its connections are accepted here. Must be sent in the order in which the sockets began to
     /// listen. A second socket for a slot replaces the first, which a worker has shut down.

@@ -4,6 +4,7 @@
 //! each departure from the plain system calls is libuv's, and is explained.
 
 mod backlog;
+mod bound_path;
 mod given;
 pub mod group;
 mod leftover;
@@ -27,10 +28,10 @@ use nix::sys::socket::{
 use super::client::internet;
 use super::error::{Doing, SysError};
 pub use backlog::{Backlog, backlog, listening_address};
+pub use bound_path::{BoundPath, ObservedPath};
 pub use given::{adopt_datagram, adopt_stream};
 pub use leftover::Leftover;
 use own::OWN;
-pub use path::BoundPath;
 
 /// The type of a listening socket, in Node's terms.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -164,6 +164,13 @@ fn shut(name: &str, error: Option<SysError>) -> Event {
     Event::Warning { code: "RCLUSTER_LISTENER", message }
 }
 
+/// The file of a Unix socket was removed by the app, and cannot be made again.
+pub(super) fn unreachable_listener(name: &str, error: &SysError) -> Event {
+    let message =
+        format!("The file of the socket {name} was removed, and no client can connect any more: {error}");
+    Event::Warning { code: "RCLUSTER_LISTENER", message }
+}
+
 pub(super) fn broken(worker: WorkerId, why: &str) -> Event {
     let message = format!("{worker} broke the rules of its link to the primary and is cut off: {why}");
     Event::Warning { code: "RCLUSTER_PROTOCOL", message }

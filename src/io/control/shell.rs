@@ -70,9 +70,9 @@ impl Shell {
             control: Control::new(scheduling, headroom::limit() / 4),
             answers: VecDeque::new(),
             news: News::new(Arc::clone(&common.dispatcher), Arc::clone(&tell)),
+            sockets: Sockets::new(Arc::clone(&common.dispatcher), Arc::clone(&tell)),
             tell,
             workers: Workers::new(events.clone(), common.logs.clone()),
-            sockets: Sockets::new(Arc::clone(&common.dispatcher)),
             common,
             events,
             template: None,
@@ -259,7 +259,7 @@ impl Shell {
             }
             Output::Reply(worker, reply) => self.reply(worker, reply),
             Output::Send(worker, frame) => self.send(worker, &frame, None),
-            Output::Join(worker, listener) => dispatcher.tell(ToDispatcher::Join(worker, listener)),
+            Output::Join(worker, listener) => self.sockets.join(worker, listener),
             Output::Leave(worker, listener) => dispatcher.tell(ToDispatcher::Leave(worker, listener)),
             Output::Agree(worker) => {
                 leaving.add(worker);

@@ -13,15 +13,18 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, Instant};
 
 use super::inherited::Passed;
+use super::messages::{Tell, unreachable_listener};
 use super::systemd::Manager;
 use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
 use rcluster_core::control::listeners::{ListenAddress, ListenerSpec, Opened, Sharing, shorter};
 use rcluster_core::frames::{Family, Kind, Reply, Sockname};
-use rcluster_core::ids::{ListenerId, Slot};
+use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::group::Group;
-use rcluster_sys::listen::{self, Access, Bound, BoundPath, Leftover, UdpOptions, address_text};
+use rcluster_sys::listen::{
+    self, Access, Bound, BoundPath, Leftover, ObservedPath, UdpOptions, address_text,
+};
 
 /// A listening socket that workers share.
 struct Shared {
@@ -39,9 +42,17 @@ struct PerSlot {
     spare: Option<OwnedFd>,
 }
 
+/// A Unix socket with a file that the app may remove, and how to open it again.
+struct Named {
+    file: ObservedPath,
+    spec: ListenerSpec,
+}
+
 /// See the module documentation.
 pub(super) struct Sockets {
     dispatcher: Arc<Dispatcher>,
+    tell: Tell,
+    named: HashMap<ListenerId, Named>,
     shared: HashMap<ListenerId, Shared>,
     per_slot: HashMap<ListenerId, PerSlot>,
     /// Listeners with one inherited socket that would otherwise have one for each slot. The dispatcher knows
@@ -58,9 +69,11 @@ pub(super) struct Sockets {
 const CLOSING: Duration = Duration::from_millis(500);
 
 impl Sockets {
-    pub(super) fn new(dispatcher: Arc<Dispatcher>) -> Self {
+    pub(super) fn new(dispatcher: Arc<Dispatcher>, tell: Tell) -> Self {
         Self {
             dispatcher,
+            tell,
+            named: HashMap::new(),
             shared: HashMap::new(),
             per_slot: HashMap::new(),
             passed_per_slot: HashSet::new(),
@@ -142,10 +155,39 @@ impl Sockets {
         Ok(self.give_out(listener, spec, bound))
     }
 
+    /// Has the dispatcher give a worker connections of a listener. Each worker of an app that removes the file of its Unix
+    /// socket before it listens removes the one that the others have in use, so it is made again.
+    pub(super) fn join(&mut self, worker: WorkerId, listener: ListenerId) {
+        self.restore_file(listener);
+        self.dispatcher.tell(ToDispatcher::Join(worker, listener));
+    }
+
+    fn restore_file(&mut self, listener: ListenerId) {
+        // Without supervision, the clients find nobody, as with the built-in.
+        let Some(named) = self.named.get_mut(&listener).filter(|named| named.file.is_lost()) else { return };
+        match bind(&named.spec, self.leftover) {
+            Ok(Bound { fd: socket, path: Some(path), .. }) => {
+                named.file = path.observe();
+                if let Some(shared) = self.shared.get_mut(&listener) {
+                    *shared = Shared { socket, _path: Some(path) };
+                } else {
+                    let path = Some(path);
+                    self.dispatcher.tell(ToDispatcher::AddSocket { listener, socket, path });
+                }
+            }
+            // An abstract name has no file to lose.
+            Ok(_) => {}
+            Err(error) => (self.tell)(unreachable_listener(&named.spec.name, &error)),
+        }
+    }
+
     /// Passes an open socket to the side that accepts on it.
     fn give_out(&mut self, listener: ListenerId, spec: &ListenerSpec, bound: Bound) -> Opened {
         let opened = Opened { kind: kind(bound.kind), sockname: bound.sockname.map(|at| sockname(&at)) };
         let Bound { fd: socket, path, sockname: at, .. } = bound;
+        if let Some(path) = path.as_ref().filter(|_| self.leftover == Leftover::Remove) {
+            self.named.insert(listener, Named { file: path.observe(), spec: spec.clone() });
+        }
         if spec.backlog.is_some() {
             let name = at.map_or_else(|| spec.name.clone(), |at| at.port().to_string());
             let plan = Box::new(spec.plan.clone());
@@ -183,6 +225,7 @@ impl Sockets {
     /// Closes a listener. `is_end`: because of the shutdown, so it stays in the service manager's store.
     pub(super) fn close(&mut self, listener: ListenerId, is_end: bool) {
         self.passed.on_closed(listener, is_end);
+        self.named.remove(&listener);
         self.per_slot.remove(&listener);
         if self.shared.remove(&listener).is_none() || self.passed_per_slot.remove(&listener) {
             let (closed, closing) = channel();
@@ -195,6 +238,7 @@ impl Sockets {
     /// The descriptor to send with a reply, if any.
     pub(super) fn shared(&mut self, slot: Option<Slot>, reply: &Reply) -> Result<Option<OwnedFd>, SysError> {
         let Some(listener) = reply.listener.filter(|_| reply.shared) else { return Ok(None) };
+        self.restore_file(listener);
         if let Some(per_slot) = self.per_slot.get_mut(&listener) {
             // Replies to a standby wait until it has a slot.
             let slot = slot.ok_or(SysError::invalid("sharing the socket of a slot without one"))?;

@@ -17,6 +17,7 @@ use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_core::schedule::Plan;
 use rcluster_sys::closer::{Descriptor, do_not_linger};
 use rcluster_sys::error::SysError;
+use rcluster_sys::listen::BoundPath;
 use rcluster_sys::schedule::time_on_cpu;
 
 #[derive(Default)]
@@ -173,6 +174,20 @@ impl Listeners {
             && !std::mem::replace(&mut self.reported_unsteered, true)
         {
             tools.tell(DispatcherEvent::Unsteered(error));
+        }
+        self.watch(listener, tools);
+    }
+
+    /// Adds a socket in place of one whose file is gone.
+    pub(super) fn add_socket(
+        &mut self,
+        listener: ListenerId,
+        socket: OwnedFd,
+        path: Option<BoundPath>,
+        tools: &mut Tools,
+    ) {
+        if let Some(listening) = self.all.get_mut(&listener) {
+            listening.add_socket(socket, path, tools.poller());
         }
         self.watch(listener, tools);
     }

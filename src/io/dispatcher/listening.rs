@@ -76,6 +76,15 @@ impl Listening {
         }
     }
 
+    /// Adds a socket in place of those whose file is gone. They stay while clients wait there. Must be followed by
+    /// [`Listening::watch`].
+    pub(super) fn add_socket(&mut self, fd: OwnedFd, path: Option<BoundPath>, poller: &Poller) {
+        let is_done = |socket: &Socket| socket.slot().is_none() && !socket.has_client();
+        self.sockets.extract_if(.., |socket| is_done(socket)).for_each(|mut socket| socket.forget(poller));
+        self.sockets.push(Socket::own(fd));
+        self.path = path;
+    }
+
     /// Adds the socket of a slot. Returns true if it replaces one that a worker has shut down. Must then be
     /// followed by [`Listening::arrange`].
     pub(super) fn add_slot(&mut self, slot: Slot, fd: OwnedFd, poller: &Poller) -> bool {
@@ -348,38 +357,4 @@ fn first_error(all: impl Iterator<Item = Result<(), SysError>>) -> Result<(), Sy
 }
 
 #[cfg(test)]
-mod tests {
-    use std::net::TcpListener;
-
-    use super::*;
-
-    #[test]
-    fn an_answer_for_a_replaced_socket_is_not_taken_for_one_of_the_new_socket() {
-        let poller = Poller::new().unwrap();
-        let mut listening = Listening::new(None, None, "80".into(), Plan::default());
-        let socket = || OwnedFd::from(TcpListener::bind("127.0.0.1:0").unwrap());
-        assert!(!listening.add_slot(Slot(0), socket(), &poller));
-        let old = listening.latest;
-        assert!(listening.add_slot(Slot(0), socket(), &poller), "it replaces one");
-        let new = listening.latest;
-        assert!(!listening.answered(Slot(0), old));
-        assert!(listening.answered(Slot(0), new));
-    }
-
-    #[test]
-    fn however_often_workers_shut_down_their_sockets_there_is_one_replacement() {
-        let poller = Poller::new().unwrap();
-        let mut listening = Listening::new(None, None, "80".into(), Plan::default());
-        let group = Group::new("127.0.0.1:0".parse().unwrap(), false, REPLACEMENT_BACKLOG).unwrap();
-        for _ in 0..3 {
-            for slot in [Slot(0), Slot(1)] {
-                listening.add_slot(slot, group.open().unwrap(), &poller);
-            }
-            for slot in [Slot(0), Slot(1)] {
-                listening.replace(slot, &poller).unwrap().unwrap();
-            }
-            assert_eq!(listening.sockets.len(), 1);
-        }
-        assert!(listening.replace(Slot(0), &poller).is_none(), "the slot has no socket");
-    }
-}
+mod tests;

@@ -194,6 +194,9 @@ impl Shell {
                 self.listeners.insert(listener, Listening::new(socket, path, name, (*plan).clone()));
                 self.input(Input::ListenerAdded { listener, plan: *plan });
             }
+            Command::AddSocket { listener, socket, path } => {
+                self.listeners.add_socket(listener, socket, path, &mut self.tools);
+            }
             Command::AddSlot { listener, slot, socket } => {
                 self.listeners.add_slot(listener, slot, socket, &mut self.tools);
             }

@@ -1,40 +1,21 @@
-//! The file of a Unix socket: created by binding, opened to all users on request, removed at the end.
+//! Binding a Unix socket to a path: its file is created by that, and opened to all users on request.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError, Weak};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
 use nix::libc;
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, fchmodat, fstat, fstatat};
-use nix::unistd::{UnlinkatFlags, geteuid, unlinkat};
+use nix::unistd::geteuid;
 
 use super::Access;
+use super::bound_path::BoundPath;
 use super::leftover::{self, Leftover};
 use crate::error::{Doing, SysError};
-
-/// A socket's file. Removed on drop, because it would prevent the next socket from binding there.
-///
-/// Only the file that was created here is removed. If another service has taken over the path since, like a
-/// restarted one that removes the old file first, its file stays. To tell them apart, this must be dropped
-/// before the socket is closed: until then the system does not reuse the inode.
-///
-/// It is also removed when this process ends by exit(3) with this value in place.
-#[derive(Debug)]
-pub struct BoundPath(Arc<File>);
-
-#[derive(Debug)]
-struct File {
-    /// The directory itself, because its path may lead elsewhere by the time it is used again.
-    directory: OwnedFd,
-    name: OsString,
-    device: u64,
-    inode: u64,
-}
 
 /// Binds a socket. An abstract name has no file.
 ///
@@ -109,8 +90,7 @@ fn bind_and(
     if !is_ours {
         return Err(stale());
     }
-    let bound =
-        BoundPath::new(File { directory, name: name.to_owned(), device: made.st_dev, inode: made.st_ino });
+    let bound = BoundPath::new(directory, name.to_owned(), &made);
     open_to(&file, everybody).doing("opening a socket to everybody")?;
     Ok(Some(bound))
 }
@@ -175,67 +155,6 @@ fn open_to(file: &OwnedFd, everybody: Access) -> nix::Result<()> {
     // A descriptor opened with O_PATH does not support fchmod, but this link leads to exactly its file.
     let link = format!("/proc/self/fd/{}", file.as_raw_fd());
     fchmodat(AT_FDCWD, link.as_str(), mode, FchmodatFlags::FollowSymlink)
-}
-
-/// The files of all sockets that are open. A native thread that owns one does not end before the process does.
-static FILES: Mutex<Vec<Weak<File>>> = Mutex::new(Vec::new());
-
-fn files() -> MutexGuard<'static, Vec<Weak<File>>> {
-    // Nothing panics while it is locked.
-    FILES.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Removes the files of the sockets that are still open when this process ends by exit(3): nothing drops what native
-/// threads own then. The file of a socket that nobody has open any more would keep others from its path.
-fn remove_files_at_exit() {
-    extern "C" fn remove() {
-        for file in files().iter().filter_map(Weak::upgrade) {
-            file.remove();
-        }
-    }
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // SAFETY: the function belongs to a library that stays loaded, or runs it when it is unloaded, and does not
-        // unwind. If there is no memory for it, the files stay.
-        let _ = unsafe { libc::atexit(remove) };
-    });
-}
-
-impl BoundPath {
-    fn new(file: File) -> Self {
-        remove_files_at_exit();
-        let file = Arc::new(file);
-        let mut files = files();
-        files.retain(|file| file.strong_count() > 0);
-        files.push(Arc::downgrade(&file));
-        Self(file)
-    }
-
-    /// Whether the file is still there, and no other one in its place.
-    #[must_use]
-    pub fn is_in_place(&self) -> bool {
-        self.0.is_in_place()
-    }
-}
-
-impl Drop for BoundPath {
-    fn drop(&mut self) {
-        self.0.remove();
-    }
-}
-
-impl File {
-    fn is_in_place(&self) -> bool {
-        let found = fstatat(&self.directory, self.name.as_os_str(), AtFlags::AT_SYMLINK_NOFOLLOW);
-        found.is_ok_and(|found| (found.st_dev, found.st_ino) == (self.device, self.inode))
-    }
-
-    fn remove(&self) {
-        if self.is_in_place() {
-            // An error cannot be reported any more, and the socket itself closes in any case.
-            let _ = unlinkat(&self.directory, self.name.as_os_str(), UnlinkatFlags::NoRemoveDir);
-        }
-    }
 }
 
 #[cfg(test)]

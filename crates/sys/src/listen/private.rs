@@ -15,8 +15,8 @@ use nix::sys::socket::{AddressFamily, SockType, UnixAddr, connect, getsockopt};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 
-use super::path::{self, BoundPath};
-use super::{Access, Leftover, new_socket, start};
+use super::path;
+use super::{Access, BoundPath, Leftover, new_socket, start};
 use crate::error::{Doing, SysError};
 
 /// The length of the accept queue.
