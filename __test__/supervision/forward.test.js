@@ -242,6 +242,21 @@ test('at a shutdown, clients that are connected are served, and later ones refus
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
+test('at a shutdown, a client that has connected and sends its request later is answered', () =>
+  withForwarded({ workers: 1, drainTimeout: 60_000, shutdownTimeout: 120_000 }, async (app) => {
+    const client = hold(app.target);
+    await client.connected;
+    await until(
+      'it is connected to the worker',
+      async () => (await app.report()).workers[0].connections === 1,
+    );
+    process.kill(app.pid, 'SIGTERM');
+    await app.marker('draining');
+    client.socket.write('GET /who HTTP/1.1\r\nHost: x\r\n\r\n');
+    assert.match(await client.text, /^HTTP\/1.1 200 .*Connection: close/s);
+    assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+  }));
+
 test('programs that are not Node are restarted, reloaded and drained', { skip: withoutPython }, () =>
   withForwarded(
     { workers: 2 },

@@ -98,20 +98,14 @@ module.exports = function attach(firstFd, own, settings) {
     retiring ??= createRetirement()(worker, {
       tell: listening.tell,
       serves: () => hasListened || listening.members().length > 0,
-      drain,
+      drain(options, done) {
+        draining = createDrain()(listening, link);
+        draining.begin(options, done);
+      },
       leaving: () => link.leaving(),
       standby: (waits) => link.standby(waits),
     });
     return retiring;
-  }
-
-  /**
-   * @param {{ timeout: number, handOver: boolean }} options
-   * @param {() => void} done
-   */
-  function drain(options, done) {
-    draining = createDrain()(listening, link);
-    draining.begin(options, done);
   }
 
   function ready() {
@@ -126,9 +120,7 @@ module.exports = function attach(firstFd, own, settings) {
   defineHidden(worker, 'slot', { get: () => retiring?.slot() });
   defineHidden(worker, 'ready', { value: ready });
   defineHidden(worker, 'retire', { value: retire });
-  /** @type {import('./retirement').Settings | undefined} */
-  const supervised = settings === undefined ? undefined : JSON.parse(settings);
-  if (supervised !== undefined) retirement().configure(supervised);
+  if (settings !== undefined) retirement().configure(JSON.parse(settings));
   linked(link);
 
   /**
@@ -146,19 +138,22 @@ module.exports = function attach(firstFd, own, settings) {
     retiring?.orphaned();
   }
 
-  /** @param {boolean} byPrimary whether the primary requested it */
+  /**
+   * Under supervision, this is a drain, which the primary may have ordered already. Without, it is what the built-in
+   * does, which closes idle connections.
+   *
+   * @param {boolean} byPrimary whether the primary requested it
+   */
   function disconnect(byPrimary) {
+    if (settings !== undefined) return retirement().disconnect();
     worker.exitedAfterDisconnect = true;
     link.leaving();
-    const closed = () => {
+    listening.closeAll(() => {
       if (!process.connected) return;
       if (byPrimary) process.disconnect?.();
       // The primary must know that this is intended before it sees the channel close.
       else seam.notifyPrimary({ act: 'exitedAfterDisconnect' }, () => process.disconnect?.());
-    };
-    // Without supervision, the built-in decides what happens to idle connections: it closes them.
-    if (supervised === undefined) listening.closeAll(closed, createDisconnect()(link));
-    else drain({ timeout: supervised.drainTimeoutMs, handOver: true }, closed);
+    }, createDisconnect()(link));
   }
 
   seam.replaceWorkerSide(cluster, {

@@ -137,7 +137,8 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** The primary has sent SIGTERM: the time limit is over. */
   function onTimeUp() {
     // It listens without being ready, so it may have clients: it drains until SIGKILL.
-    if (settings !== null && state !== 'draining' && serves() && !hasOtherListeners('SIGTERM')) {
+    const drains = state === 'draining' || isLeaving();
+    if (settings !== null && !drains && serves() && !hasOtherListeners('SIGTERM')) {
       begin('shutdown', settings.drainTimeoutMs);
       return;
     }
@@ -214,9 +215,17 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     else ask();
   }
 
-  /** Whether the application has called disconnect() or destroy(), which also ends the worker. */
+  /**
+   * Whether the application has called destroy(), or disconnect() without supervision, which also ends the
+   * worker.
+   */
   function isLeaving() {
-    return state === 'serving' && ['disconnecting', 'destroying'].includes(worker.state);
+    return state !== 'draining' && ['disconnecting', 'destroying'].includes(worker.state);
+  }
+
+  /** The application, or the primary, has called disconnect() under supervision. */
+  function disconnect() {
+    if (worker.state !== 'destroying') drainFor('disconnect', settings?.drainTimeoutMs ?? Infinity);
   }
 
   /**
@@ -226,7 +235,15 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    * @param {number} timeout in ms, after which the primary kills the worker
    */
   function begin(reason, timeout) {
-    if (state === 'draining' || isLeaving()) return;
+    if (!isLeaving()) drainFor(reason, timeout);
+  }
+
+  /**
+   * @param {string} reason
+   * @param {number} timeout in ms
+   */
+  function drainFor(reason, timeout) {
+    if (state === 'draining') return;
     state = 'draining';
     clearTimeout(patience);
     deadline = wallClock() + timeout;
@@ -326,6 +343,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   return {
     configure,
+    disconnect,
     orphaned,
     ready,
     retire,

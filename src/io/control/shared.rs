@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 
@@ -15,7 +15,7 @@ use crate::io::barrier::Barrier;
 use crate::io::dispatcher::{Command, Dispatcher};
 use crate::io::store;
 use rcluster_core::control::slots::Slots;
-use rcluster_core::frames::Drain;
+use rcluster_core::frames::{Drain, milliseconds};
 use rcluster_core::ids::WorkerId;
 use rcluster_sys::listen::BoundPath;
 
@@ -58,7 +58,8 @@ impl Common {
 
     /// All workers drain, and this one is next: it gets the order once all waiting connections have been passed on.
     /// A worker that drains does not wait for more than those that are in its channel, or connected to its port.
-    pub(super) fn last_call(&self, worker: WorkerId, order: Drain, events: mpsc::Sender<ThreadEvent>) {
+    pub(super) fn last_call(&self, worker: WorkerId, mut order: Drain, events: mpsc::Sender<ThreadEvent>) {
+        let start = Instant::now();
         let (act, on_forwarded) = signal();
         self.forwarding.last_call(act);
         let (act, on_passed_on) = signal();
@@ -69,7 +70,8 @@ impl Common {
             // A thread that has ended has also closed its sockets, so the order is given in any case.
             let both = async { (on_forwarded.await, on_passed_on.await) };
             let _ended = tokio::time::timeout(PASSING_ON, both).await;
-            forwarding.leaving(worker);
+            forwarding.take_away(worker);
+            order.timeout_ms = order.timeout_ms.saturating_sub(milliseconds(start.elapsed()));
             // The send fails only if the control thread has stopped, and everything with it.
             let _stopped = events.send(ThreadEvent::ReadyToDrain(worker, order)).await;
         });

@@ -178,7 +178,7 @@ impl Shell {
             }
             ThreadEvent::HungUp(worker) => self.input(Input::HungUp(worker)),
             ThreadEvent::Broke(worker, why) => self.on_broken(worker, why),
-            ThreadEvent::ReadyToDrain(worker, order) => self.input(Input::Drain(worker, order)),
+            ThreadEvent::ReadyToDrain(worker, order) => self.input(Input::LastCalled(worker, order)),
             ThreadEvent::Flushed(done) => self.common.answer_behind_dispatcher(done),
             ThreadEvent::Unwatched(worker, error) => (self.tell)(unwatched(worker, &error)),
             ThreadEvent::Stack(worker, text) => {

@@ -64,8 +64,8 @@ pub(super) struct Sockets {
     leftover: Leftover,
 }
 
-/// The longest wait for listeners to be closed. The dispatcher never blocks, so one of its turns is usually enough; what
-/// workers hold as well is closed by a thread that may block.
+/// The longest wait for listeners to be closed. Usually one turn of the dispatcher is enough; what workers hold as well is
+/// closed by a thread that may block.
 const CLOSING: Duration = Duration::from_millis(500);
 
 impl Sockets {

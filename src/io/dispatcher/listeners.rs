@@ -115,11 +115,12 @@ impl Listeners {
         self.all.get(&listener).is_some_and(Listening::has_client)
     }
 
-    /// The sockets are about to be closed: every waiting client is accepted now.
-    pub(super) fn begin_last_call(&mut self, listener: ListenerId) {
-        if let Some(listening) = self.all.get_mut(&listener) {
-            listening.begin_last_call();
-        }
+    /// The sockets are about to be closed: every waiting client is accepted now. Returns the listeners for which this
+    /// is new.
+    pub(super) fn begin_last_call(&mut self) -> Vec<ListenerId> {
+        let begun =
+            self.all.iter_mut().filter_map(|(id, listening)| listening.begin_last_call().then_some(*id));
+        begun.collect()
     }
 
     /// Closes the sockets from which the dispatcher accepts. The listener stays.

@@ -184,10 +184,10 @@ impl Listening {
     }
 
     /// The sockets are about to be closed: from now on every waiting client is accepted, whether the brain wants it or
-    /// not, because closing would reset it.
-    pub(super) fn begin_last_call(&mut self) {
-        self.is_last_call = true;
+    /// not, because closing would reset it. Returns false if this has begun before.
+    pub(super) fn begin_last_call(&mut self) -> bool {
         self.try_again();
+        !std::mem::replace(&mut self.is_last_call, true)
     }
 
     /// Whether clients of this socket are accepted now, and not by workers.

@@ -55,6 +55,8 @@ pub enum Input {
     Leave(WorkerId),
     /// The app has called `drain()` for a worker.
     Drain(WorkerId, Drain),
+    /// [`Output::LastCall`] has been carried out.
+    LastCalled(WorkerId, Drain),
     /// The app knows that a worker has ended, and has already forked a replacement if it wants one.
     ExitReported(WorkerId),
     /// The answer to [`Output::Open`].
@@ -126,7 +128,8 @@ pub enum Output {
     /// Pass no more connections to a worker. Those that it has not received go to others, and its slot is
     /// free.
     Withdraw(WorkerId),
-    /// All workers drain: first pass the worker the connections that wait for it, then send it this order.
+    /// All workers drain: pass this one the connections that wait for it, then no more, and answer with
+    /// [`Input::LastCalled`] and the same order, less the time that this took.
     LastCall(WorkerId, Drain),
     /// Close a worker's control socket and lifeline. No error if they are already closed.
     Unlink(WorkerId),

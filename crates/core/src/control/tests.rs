@@ -20,6 +20,8 @@ struct Thread {
     control: Control,
     now: Duration,
     started: Vec<WorkerId>,
+    /// Whether supervised workers are external programs.
+    are_external: bool,
     /// All outputs except those answered at once: spawn and open.
     said: Vec<Output>,
 }
@@ -27,7 +29,7 @@ struct Thread {
 impl Thread {
     fn new(policy: Policy) -> Self {
         let control = Control::new(Scheduling::all(policy), 100);
-        Self { control, now: Duration::ZERO, started: Vec::new(), said: Vec::new() }
+        Self { control, now: Duration::ZERO, started: Vec::new(), are_external: false, said: Vec::new() }
     }
 
     fn supervised(policy: Policy, options: Options) -> Self {
@@ -61,7 +63,7 @@ impl Thread {
     fn spawned(&mut self, ticket: Ticket, slot: Option<Slot>) -> Input {
         let worker = WorkerId(u32::try_from(self.started.len()).unwrap() + 1);
         self.started.push(worker);
-        Input::Spawned { ticket, worker, slot, external: false }
+        Input::Spawned { ticket, worker, slot, external: self.are_external }
     }
 
     fn ask(&mut self, worker: WorkerId, port: u16) {
@@ -96,6 +98,32 @@ impl Thread {
 
 const A: WorkerId = WorkerId(1);
 const B: WorkerId = WorkerId(2);
+
+#[test]
+fn in_a_shutdown_clients_are_passed_on_before_a_worker_is_told_whatever_program_it_runs() {
+    for external in [false, true] {
+        let mut thread = Thread::new(Policy::RoundRobin);
+        thread.are_external = external;
+        // External programs report nothing.
+        let options = Options { ready: supervise::ReadyWhen::Online, ..Options::default() };
+        thread.give(Input::Begin { options: Box::new(options), seed: 1 });
+        thread.give(Input::Frame(A, FromWorker::Hello {}));
+        thread.said();
+        let limit = Duration::from_secs(5);
+        let shutdown =
+            supervise::Input::Shutdown { delay: Duration::ZERO, timeout: limit, request: Request(1) };
+        thread.give(Input::Supervise(shutdown));
+        let order = Drain { reason: "shutdown".into(), timeout_ms: 5000 };
+        assert_eq!(thread.said(), [Output::Agree(A), Output::LastCall(A, order.clone())]);
+        thread.give(Input::LastCalled(A, order.clone()));
+        let told = if external {
+            vec![Output::Kill(A, KillSignal::Term), Output::Withdraw(A)]
+        } else {
+            vec![Output::Send(A, ToWorker::Drain(order))]
+        };
+        assert_eq!(thread.said(), told);
+    }
+}
 
 #[test]
 fn a_port_that_new_code_opens_late_stays_open_for_as_long_as_a_listener_lingers() {

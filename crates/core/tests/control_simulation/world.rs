@@ -65,6 +65,8 @@ pub(crate) struct World {
     pub(crate) ending: bool,
     /// The ends that have not been reported to the app, and those that the app has not handled.
     exits: BTreeSet<WorkerId>,
+    /// Workers that get nothing more from the forwarder.
+    not_forwarded: BTreeSet<WorkerId>,
     pub(crate) unsettled: BTreeSet<WorkerId>,
     pub(crate) tally: Tally,
     trace: bool,
@@ -96,6 +98,7 @@ impl World {
             gentle,
             ending: false,
             exits: BTreeSet::new(),
+            not_forwarded: BTreeSet::new(),
             unsettled: BTreeSet::new(),
             tally: Tally::new(),
             trace: seed.is_replay(),
@@ -164,6 +167,8 @@ impl World {
             Output::Withdraw(worker) => self.processes.get_mut(&worker).unwrap().withdrawn = true,
             Output::LastCall(worker, order) => {
                 self.count("last call");
+                let stopped = self.not_forwarded.contains(&worker);
+                assert!(!stopped, "clients of the forwarder cannot be passed to {worker} any more");
                 let after = self.random.ms(0, 5);
                 self.plan(after, Due::LastCalled(worker, order));
             }
@@ -186,7 +191,8 @@ impl World {
                 assert!(self.open.remove(&request), "{request:?} is answered, and was not open");
             }
             Output::StopPrimary { .. } => self.count("stop primary"),
-            Output::Agree(_) | Output::StopForwarding(_) | Output::TellBroken(..) | Output::Operator(_) => {}
+            Output::StopForwarding(worker) => drop(self.not_forwarded.insert(worker)),
+            Output::Agree(_) | Output::TellBroken(..) | Output::Operator(_) => {}
         }
         Vec::new()
     }
@@ -285,7 +291,7 @@ impl World {
                 self.unsettled.remove(&worker);
                 self.give(Input::ExitReported(worker));
             }
-            Due::LastCalled(worker, order) => self.give(Input::Drain(worker, order)),
+            Due::LastCalled(worker, order) => self.give(Input::LastCalled(worker, order)),
             Due::Stack(worker) => {
                 self.give(Input::Supervise(supervise::Input::Stack { worker, text: None }));
             }

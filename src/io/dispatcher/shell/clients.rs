@@ -109,9 +109,8 @@ impl Shell {
     /// way to workers, or wait for one.
     pub(super) fn accept_all_and_close(&mut self) {
         self.is_ending = true;
-        let all = self.listeners.ids();
+        let all = self.listeners.begin_last_call();
         for &listener in &all {
-            self.listeners.begin_last_call(listener);
             for _ in 0..LAST_BURSTS {
                 if !self.listeners.has_client(listener) {
                     break;

@@ -37,10 +37,12 @@ impl Changes {
         self.reload.generations()
     }
 
-    /// Whether the reload waits for workers of which none is starting. The invariants forbid it.
+    /// Whether the reload waits for workers of which none is starting, or a request to scale for a slot that gets no
+    /// worker. The invariants forbid it.
     pub(super) fn waits_for_nothing(&self, cluster: &Cluster) -> bool {
         let is_under_way = |slot| self.reload.is_under_way(cluster, slot);
-        self.reload.is_running() && !cluster.all_slots().any(is_under_way)
+        let reloads_nothing = self.reload.is_running() && !cluster.all_slots().any(is_under_way);
+        reloads_nothing || self.scale.waits_for_nothing(cluster)
     }
 
     pub(super) fn follows_cpus(&self) -> bool {
@@ -98,6 +100,11 @@ impl Changes {
     /// A slot is without a worker: if it is a new one, the request for it fails.
     pub(super) fn on_vacated(&mut self, cluster: &mut Cluster, slot: Slot, failure: &WorkerFailure) {
         self.scale.on_failure(cluster, slot, failure);
+    }
+
+    /// A slot is emptied by order: if it is a new one, the request for it fails.
+    pub(super) fn on_drained(&mut self, cluster: &mut Cluster, slot: Slot) {
+        self.scale.on_drained(cluster, slot);
     }
 
     /// Takes the next steps. The number of slots changes between reloads, and by itself only if the cluster is not about

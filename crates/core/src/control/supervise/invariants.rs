@@ -25,7 +25,9 @@ pub(super) fn check(
         ensure(within, || "there have been more restarts than there may be".into())?;
         let hopeless = cluster.hopeless();
         ensure(hopeless.is_none(), || format!("nobody will ever serve: {hopeless:?}"))?;
-        ensure(!changes.waits_for_nothing(cluster), || "the reload waits for nothing".into())?;
+        ensure(!changes.waits_for_nothing(cluster), || {
+            "a reload or a request to scale waits for nothing".into()
+        })?;
     } else {
         let former = cluster.workers().iter().all(Worker::is_former);
         ensure(former, || "a worker is kept although everything ends".into())?;

@@ -145,6 +145,7 @@ impl Supervise {
             cluster.send_off(successor, Reason::Drain);
         }
         cluster.record_mut(Some(slot)).stop(None);
+        self.changes.on_drained(cluster, slot);
         self.changes.add_operation(request, slot, Wanted::End(ticket));
     }
 

@@ -2,6 +2,7 @@
 
 use super::cluster::Cluster;
 use super::restart::WorkerFailure;
+use super::slot_record::Standing;
 use super::{Failure, Reason};
 use crate::ids::{Request, Slot};
 
@@ -97,10 +98,24 @@ impl Scale {
         }
     }
 
+    /// Whether a request waits for a slot that gets no worker.
+    pub(super) fn waits_for_nothing(&self, cluster: &Cluster) -> bool {
+        let gets_none =
+            |slot| matches!(cluster.record(slot).standing(), Standing::Stopped | Standing::GivenUp);
+        self.is_under_way() && cluster.all_slots().any(|slot| self.is_new(slot) && gets_none(slot))
+    }
+
     /// A worker of a slot has failed. If the slot is new, the requests fail.
     pub(super) fn on_failure(&mut self, cluster: &mut Cluster, slot: Slot, failure: &WorkerFailure) {
         if self.is_new(slot) {
             self.end(cluster, &Err(failure.at(slot)));
+        }
+    }
+
+    /// A slot is emptied by order. If it is new, the requests fail.
+    pub(super) fn on_drained(&mut self, cluster: &mut Cluster, slot: Slot) {
+        if self.is_new(slot) {
+            self.end(cluster, &Err(Failure::NoWorker { slot }));
         }
     }
 

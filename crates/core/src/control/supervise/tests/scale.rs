@@ -30,6 +30,21 @@ fn scaling_up_fails_with_the_first_failure_and_workers_are_still_retried() {
 }
 
 #[test]
+fn scaling_up_fails_if_one_of_the_new_slots_is_emptied_by_order() {
+    play(
+        options(1),
+        &[
+            ONE,
+            ("scale 3 5; online 2", "spawn 1 Scale, spawn 2 Scale, (2@1), (3@2), ready 2 in 0"),
+            (
+                "drain-slot 2 6; states",
+                "retire 3@2 drain by Operator, term 3, failed 5: slot 2 has no worker at the moment, Serving, Serving, Stopped",
+            ),
+        ],
+    );
+}
+
+#[test]
 fn scaling_down_drains_the_highest_slots_and_is_complete_when_they_have_ended() {
     play(
         options(2),
