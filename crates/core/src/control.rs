@@ -138,6 +138,7 @@ impl Control {
             Input::Exited { worker, exit } => self.on_exit(worker, exit),
             Input::Leave(worker) => self.on_leaving(worker),
             Input::Drain(worker, order) => self.say(Output::Send(worker, ToWorker::Drain(order))),
+            Input::LastCalled(worker, order) => self.on_last_called(worker, order),
             Input::ExitReported(worker) => self.listen(listeners::Input::ExitReported { worker }),
             Input::Opened { listener, result } => self.listen(listeners::Input::Opened { listener, result }),
             Input::ReplyFailed { worker, reply, errno } => self.on_reply_failed(worker, &reply, errno),
@@ -366,16 +367,16 @@ impl Control {
     /// Orders a worker to drain. It gets nothing more from now on, even before it receives the order.
     fn drain(&mut self, worker: WorkerId, reason: &Reason, timeout: Duration) {
         self.say(Output::Agree(worker));
+        let order = Drain { reason: reason.to_string(), timeout_ms: milliseconds(timeout) };
+        if *reason == Reason::Shutdown {
+            // All workers drain, so the connections that wait for this one cannot go to another worker: they are
+            // passed to it first.
+            return self.say(Output::LastCall(worker, order));
+        }
         self.say(Output::StopForwarding(worker));
-        if self.workers.get(worker).is_some_and(|it| it.external) {
+        if self.is_external(worker) {
             self.say(Output::Kill(worker, KillSignal::Term));
         } else {
-            let order = Drain { reason: reason.to_string(), timeout_ms: milliseconds(timeout) };
-            if *reason == Reason::Shutdown {
-                // All workers drain, so the connections that wait for this one cannot go to another worker:
-                // they are passed to it first. The worker reports when it leaves.
-                return self.say(Output::LastCall(worker, order));
-            }
             self.say(Output::Send(worker, ToWorker::Drain(order)));
         }
         self.withdraw(worker);
@@ -387,6 +388,20 @@ impl Control {
             listeners::Input::WorkerLeaving { worker }
         };
         self.leave_listeners(input, worker);
+    }
+
+    fn is_external(&self, worker: WorkerId) -> bool {
+        self.workers.get(worker).is_some_and(|it| it.external)
+    }
+
+    /// Nothing waits for a worker any more. One that runs Node reports when it leaves.
+    fn on_last_called(&mut self, worker: WorkerId, order: Drain) {
+        if !self.is_external(worker) {
+            return self.say(Output::Send(worker, ToWorker::Drain(order)));
+        }
+        self.say(Output::Kill(worker, KillSignal::Term));
+        self.withdraw(worker);
+        self.leave_listeners(listeners::Input::WorkerLeaving { worker }, worker);
     }
 
     fn say(&mut self, output: Output) {

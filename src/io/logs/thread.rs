@@ -26,7 +26,7 @@ const MOST_LEFT: usize = 128;
 /// The maximum duration of a flush, as a multiple of its limit, however slow the progress.
 pub(super) const FLUSHES: u32 = 5;
 
-/// The wait before a retry for slow followers, and for outputs whose room the kernel does not report.
+/// The wait before a retry for slow followers, and for descriptors that the kernel does not report on.
 const LATER: Duration = Duration::from_millis(50);
 
 const WAKER: u64 = 0;
@@ -39,6 +39,8 @@ struct Pipe {
     source: Source,
     fd: OwnedFd,
     framing: Framing,
+    /// Whether the kernel reports new output. There is a limit of descriptors that a user may watch.
+    is_watched: bool,
     is_paused: bool,
     /// Whether its worker has exited.
     is_left: bool,
@@ -103,7 +105,29 @@ impl LogThread {
             self.on_room(Stream::Stdout);
             self.on_room(Stream::Stderr);
         }
+        self.read_unwatched()?;
         Ok(has_commands)
+    }
+
+    fn has_unwatched(&self) -> bool {
+        self.pipes.values().any(|pipe| !pipe.is_watched)
+    }
+
+    /// Tries again to watch pipes, and reads those that still cannot be watched.
+    fn read_unwatched(&mut self) -> Result<(), SysError> {
+        if !self.has_unwatched() {
+            return Ok(());
+        }
+        for token in self.pipes.keys().copied().collect::<Vec<_>>() {
+            let Some(pipe) = self.pipes.get_mut(&token).filter(|it| !it.is_watched && !it.is_paused) else {
+                continue;
+            };
+            pipe.is_watched = self.poller.add(&pipe.fd, token).is_ok();
+            if !pipe.is_watched {
+                self.read(token, PIECE)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes and sends. Returns how long to wait for the next deadline.
@@ -115,7 +139,8 @@ impl LogThread {
         if more {
             return Ok(Some(Duration::ZERO));
         }
-        let later = (self.is_unwatched || self.sink.has_followers_behind()).then_some(LATER);
+        let polls = self.is_unwatched || self.has_unwatched() || self.sink.has_followers_behind();
+        let later = polls.then_some(LATER);
         Ok([self.sink.timeout(), later].into_iter().flatten().min())
     }
 
@@ -144,8 +169,10 @@ impl LogThread {
             let wanted = paused[super::index(pipe.source.stream)];
             if wanted != pipe.is_paused {
                 pipe.is_paused = wanted;
-                let interest = if wanted { Interest::Nothing } else { Interest::Readable };
-                self.poller.change(&pipe.fd, *token, interest)?;
+                if pipe.is_watched {
+                    let interest = if wanted { Interest::Nothing } else { Interest::Readable };
+                    self.poller.change(&pipe.fd, *token, interest)?;
+                }
             }
         }
         Ok(())
@@ -154,7 +181,7 @@ impl LogThread {
     fn on_commands(&mut self) -> Result<bool, SysError> {
         loop {
             match self.commands.0.try_recv() {
-                Ok(Command::Add { worker, slot, pipes }) => self.add(worker, slot, pipes)?,
+                Ok(Command::Add { worker, slot, pipes }) => self.add(worker, slot, pipes),
                 Ok(Command::Promote { worker, slot }) => {
                     for pipe in self.pipes.values_mut().filter(|it| it.source.worker == worker) {
                         pipe.source.slot = Some(slot);
@@ -182,16 +209,16 @@ impl LogThread {
         }
     }
 
-    fn add(&mut self, worker: WorkerId, slot: Option<Slot>, pipes: Vec<WorkerPipe>) -> Result<(), SysError> {
+    fn add(&mut self, worker: WorkerId, slot: Option<Slot>, pipes: Vec<WorkerPipe>) {
         for WorkerPipe { stream, pipe: fd } in pipes {
             let token = self.next;
             self.next += 1;
-            self.poller.add(&fd, token)?;
+            let is_watched = self.poller.add(&fd, token).is_ok();
             let source = Source { worker, slot, stream };
-            let pipe = Pipe { source, fd, framing: Framing::default(), is_paused: false, is_left: false };
-            self.pipes.insert(token, pipe);
+            let framing = Framing::default();
+            self.pipes
+                .insert(token, Pipe { source, fd, framing, is_watched, is_paused: false, is_left: false });
         }
-        Ok(())
     }
 
     /// A worker has exited. Its output is in the pipe.
@@ -244,7 +271,7 @@ impl LogThread {
         let Some(mut pipe) = self.pipes.remove(&token) else { return Ok(()) };
         let clock = clock();
         pipe.framing.finish(|line| self.sink.take(pipe.source, clock, line));
-        self.poller.remove(&pipe.fd)
+        if pipe.is_watched { self.poller.remove(&pipe.fd) } else { Ok(()) }
     }
 
     /// Reads what is in all pipes, and writes it. A reader may take `limit` to read some of it.
@@ -287,5 +314,41 @@ impl Run for LogThread {
 
     fn on_failure(&self, why: String) {
         (self.on_failure)(why);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, remove_file, write};
+    use std::sync::mpsc::channel;
+
+    use super::*;
+    use rcluster_core::logs::Tail;
+
+    /// The kernel refuses to watch a regular file, as it does any descriptor beyond the user's limit.
+    #[test]
+    fn a_pipe_that_cannot_be_watched_is_read_all_the_same() {
+        let path = std::env::temp_dir().join(format!("rcluster-unwatched-{}", std::process::id()));
+        write(&path, "first\nlast\n").unwrap();
+        let pipe = File::open(&path).unwrap().into();
+        remove_file(&path).unwrap();
+        let (waker, tails) = (Waker::new().unwrap(), Tails::default());
+        let (commands, queue) = channel();
+        let outputs = Outputs { stdout: None, stderr: None };
+        let shared = (tails.clone(), Arc::default());
+        let failed = Box::new(|why| panic!("{why}"));
+        let mut thread =
+            LogThread::new(Mode::Inherit, outputs, (queue, waker.clone()), shared, failed).unwrap();
+        let worker = WorkerId(1);
+        tails.lock().insert(worker, Tail::default());
+        let pipes = vec![WorkerPipe { stream: Stream::Stderr, pipe }];
+        commands.send(Command::Add { worker, slot: None, pipes }).unwrap();
+        waker.wake();
+        let has_all = || tails.lock().get(&worker).is_some_and(|tail| tail.lines().len() == 2);
+        while !has_all() {
+            let wait = thread.pass_on().unwrap();
+            assert!(thread.turn(wait).unwrap());
+        }
+        assert_eq!(*tails.lock()[&worker].lines(), ["first", "last"]);
     }
 }

@@ -168,7 +168,15 @@ pub(super) fn keep(name: &str, file: SaveFile, segment: &OwnedFd) -> Result<(), 
         return Ok(());
     }
     let thread = std::thread::Builder::new().name("rcluster-save".into());
-    thread.spawn(save_repeatedly).map(drop).doing("starting the thread that saves stores")
+    let started = thread.spawn(save_repeatedly).doing("starting the thread that saves stores");
+    if started.is_err() {
+        with(|registry| {
+            // Its file is unlocked, and the next store starts the thread.
+            registry.kept.remove(name);
+            registry.is_running = false;
+        });
+    }
+    started.map(drop)
 }
 
 impl Restored {

@@ -142,6 +142,9 @@ mod tests {
     use super::*;
     use rcluster_core::store::geometry::MIN_SIZE;
     use rcluster_sys::passing::{Loss, Received, message_pair, receive};
+    use rcluster_testing::{alone_as_user, without_new_threads};
+
+    use crate::io::store::persist;
 
     const WORKER: Option<WorkerId> = Some(WorkerId(1));
 
@@ -158,9 +161,19 @@ mod tests {
 
         /// Opens a store, and returns the socket of the process that has done so.
         fn open(&mut self, name: &str, size: u64, worker: Option<WorkerId>) -> Result<OwnedFd, Refusal> {
+            self.open_restored(name, size, worker, None)
+        }
+
+        fn open_restored(
+            &mut self,
+            name: &str,
+            size: u64,
+            worker: Option<WorkerId>,
+            restored: Option<Restored>,
+        ) -> Result<OwnedFd, Refusal> {
             let (ours, theirs) = message_pair().unwrap();
             let options = StoreOptions { size: Some(size), ..StoreOptions::default() };
-            let open = OpenStore { name: name.to_owned(), options, restored: None };
+            let open = OpenStore { name: name.to_owned(), options, restored };
             let token = self.next_token;
             self.next_token += 2;
             let who = (Descriptor::own(ours), worker);
@@ -206,6 +219,24 @@ mod tests {
         assert_eq!(world.open("a", 1, WORKER).unwrap_err().code, "ERR_OUT_OF_RANGE");
         assert!(!world.room.has("a"));
         world.open("a", MIN_SIZE, WORKER).unwrap();
+    }
+
+    /// In a separate process, because it changes the limit, and for a user without the privilege that is exempt from it.
+    #[test]
+    fn a_store_that_is_not_saved_for_want_of_a_thread_can_be_opened_later() {
+        let name =
+            "io::store::stores::tests::a_store_that_is_not_saved_for_want_of_a_thread_can_be_opened_later";
+        if !alone_as_user(name, 54324) {
+            return;
+        }
+        let path = std::env::temp_dir().join(format!("rcluster-unsaved-{}", std::process::id()));
+        let mut world = World::new();
+        let mut open = || world.open_restored("kept", MIN_SIZE, None, Some(persist::restore(&path).unwrap()));
+        without_new_threads(|| assert!(open().is_err()));
+        assert!(!persist::is_kept("kept"));
+        let _socket = open().expect("its file is not locked any more");
+        assert!(persist::is_kept("kept"));
+        std::fs::remove_file(path.with_extension("lock")).unwrap();
     }
 
     #[test]

@@ -66,6 +66,7 @@ end
 -- unlikely that a leap that was lost as well has led to the same ones.
 local reached_here = revision or 0
 local LEAP = 1000000
+local MAX_CHANGES = 100000
 revision = math.max(time[1] * 1000000 + time[2], math.max(reached, reached_here) + LEAP + time[2])
 local is_new = not epoch or not is_whole or (epoch == ARGV[3] and not goes_on and reached_here <= reached)
 if is_new then
@@ -74,7 +75,8 @@ if is_new then
 end
 -- An entry without changes: the leap, and where it begins.
 local leap = epoch .. struct.pack('<dId', revision, 0, reached_here)
-local told = redis.pcall('XADD', CHANGES, '*', 'd', leap)
+-- Trimmed, because a machine that cannot load greets again and again, also if nobody writes.
+local told = redis.pcall('XADD', CHANGES, 'MAXLEN', '~', MAX_CHANGES, '*', 'd', leap)
 -- Without a right to add to the stream there is no leap: machines would wait for it, and no write succeeds either.
 if is_new or not (type(told) == 'table' and told.err) then
   redis.call('HSET', FACTS, 'epoch', epoch, 'revision', string.format('%.0f', revision))
