@@ -46,11 +46,17 @@ test('a connection on which nothing was ever sent is handed over as well', { ski
   }),
 );
 
-for (const when of ['before', 'after']) {
-  test(`pipelined requests that arrive ${when} the drain order are answered in order`, { skip }, () =>
+for (const [when, last] of [
+  ['before', 'keep-alive'],
+  ['after', 'keep-alive'],
+  ['after', 'close'],
+]) {
+  const what = `pipelined requests that arrive ${when} the drain order are answered in order`;
+  test(`${what}, the last with Connection: ${last}`, { skip }, () =>
     withLifecycle({ WORKERS: '1' }, async (app) => {
       const socket = require('node:net').connect(app.target);
-      const request = (url) => socket.write(`GET ${url} HTTP/1.1\r\nHost: test\r\n\r\n`);
+      const request = (url, connection = 'keep-alive') =>
+        socket.write(`GET ${url} HTTP/1.1\r\nHost: test\r\nConnection: ${connection}\r\n\r\n`);
       const retire = async () => {
         app.tell('retire', { id: 1 });
         await app.marker('retiring');
@@ -59,7 +65,7 @@ for (const when of ['before', 'after']) {
       await app.marker('held');
       if (when === 'after') await retire();
       // The worker has begun to answer it.
-      request('/begin');
+      request('/begin', last);
       await app.marker('held');
       if (when === 'before') await retire();
       for (const url of ['/begin', '/hold']) app.tell('tell', { id: 1, command: 'release', url });

@@ -113,6 +113,36 @@ test(
     ]),
 );
 
+for (const [what, more] of Object.entries({
+  'a request': 'GET /held HTTP/1.1\r\nHost: test\r\n\r\n',
+  'the rest of its body': 'more',
+})) {
+  test(`${what} behind a handler that has thrown does not replace an earlier answer`, { skip }, () =>
+    withSupervised(
+      { workers: 1, drainTimeout: 60_000 },
+      async (app) => {
+        const socket = net.connect(app.target);
+        const length = more === 'more' ? 'Content-Length: 4\r\n' : '';
+        socket.write(
+          'GET /more HTTP/1.1\r\nHost: test\r\n\r\n' +
+            `POST /handler HTTP/1.1\r\nHost: test\r\n${length}\r\n`,
+        );
+        const answers = text(socket);
+        await app.marker('retire');
+        socket.write(more);
+        assert.deepStrictEqual((await answers).match(/HTTP\/1.1 \d+|more|^Connection: .*/gm), [
+          'HTTP/1.1 200',
+          'Connection: keep-alive',
+          'more',
+          'HTTP/1.1 500',
+          'Connection: close',
+        ]);
+      },
+      { env: { SCRIPT } },
+    ),
+  );
+}
+
 test('a request that fails behind an unfinished one of its connection is answered after it', { skip }, () =>
   answersInOrder(['held', 'a timer'], /HTTP\/1.1 \d+|^Connection: .*|held/gm, [
     'HTTP/1.1 200',

@@ -133,11 +133,14 @@ const closing = new WeakMap();
  * @param {any} response an http.ServerResponse
  */
 function closeAfter(response) {
-  if (response.headersSent || !response.shouldKeepAlive || isFollowed(response)) return;
+  if (response.headersSent || isFollowed(response)) return;
   const { socket } = response.req;
   const previous = closing.get(socket);
+  if (previous === response) return;
   if (previous !== undefined && !previous.headersSent) previous.shouldKeepAlive = true;
   closing.set(socket, response);
+  // The client has asked for it itself.
+  if (!response.shouldKeepAlive) return;
   response.shouldKeepAlive = false;
   // A `Connection` header set by the app, as a proxy does that passes headers on, would override that.
   const { writeHead } = response;

@@ -66,6 +66,9 @@ module.exports = function createExchanges() {
   /** @type {WeakSet<object>} objects whose emit() is replaced */
   const watched = new WeakSet();
 
+  /** @type {WeakSet<object>} sockets whose parser an exception has aborted: it takes whatever comes for an error */
+  const aborted = new WeakSet();
+
   /**
    * The last exception that passed through an emit(). By the time Node reports it as uncaught, the context is
    * restored already.
@@ -81,7 +84,8 @@ module.exports = function createExchanges() {
    * Makes the events of an object, or of all objects that inherit from it, run in the context of an exchange.
    *
    * @param {any} target
-   * @param {(emitter: any, args: IArguments) => any} exchangeOf undefined for no exchange; `KEEP` to leave the context unchanged
+   * @param {(emitter: any, args: IArguments) => any} exchangeOf undefined for no exchange; `KEEP` to leave the context
+   * unchanged; `HANDLED` to emit nothing, as if a listener had handled it
    */
   function watch(target, exchangeOf) {
     if (watched.has(target)) return;
@@ -93,6 +97,7 @@ module.exports = function createExchanges() {
       // Looked up at each call, because the parent's may be replaced later.
       const next = own ?? parent.emit;
       const exchange = exchangeOf(this, arguments);
+      if (exchange === HANDLED) return true;
       if (exchange === KEEP || current.getStore() === exchange) return Reflect.apply(next, this, arguments);
       // An exception that was caught is no longer on its way.
       thrown = null;
@@ -195,6 +200,8 @@ module.exports = function createExchanges() {
   /** @param {any} server an http, https or http2 server that begins to listen */
   function watchServer(server) {
     watch(server, (_, [event, request, response]) => {
+      // For 'clientError', the third argument is the socket. Node would write 400, in place of the answers that are due.
+      if (event === 'clientError' && aborted.has(response)) return HANDLED;
       // Requests of HTTP/2 have a stream, and this event is part of the stream's event.
       if (!REQUESTS.has(event) || request?.stream || typeof response?.writeHead !== 'function') return KEEP;
       belongs(request, 'IncomingMessage', response);
@@ -221,6 +228,7 @@ module.exports = function createExchanges() {
         : current.getStore();
     thrown = null;
     if (!exchange || exchange.destroyed) return;
+    if (passed && exchange.req?.socket) aborted.add(exchange.req.socket);
     try {
       if (exchange.session) failStream(exchange);
       else if (exchange.writableEnded) failAnswered(exchange, passed);
@@ -239,6 +247,9 @@ const REQUESTS = new Set(['request', 'checkContinue', 'checkExpectation']);
 
 /** Leaves the context as it is. */
 const KEEP = Symbol('keep');
+
+/** Does not emit the event. */
+const HANDLED = Symbol('handled');
 
 /** @param {any} resource the resource whose callback runs now */
 function isInterval(resource) {
