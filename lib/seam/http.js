@@ -135,10 +135,13 @@ const closing = new WeakMap();
 function closeAfter(response) {
   if (response.headersSent || isFollowed(response)) return;
   const { socket } = response.req;
-  const previous = closing.get(socket);
-  if (previous === response) return;
-  if (previous !== undefined && !previous.headersSent) previous.shouldKeepAlive = true;
-  closing.set(socket, response);
+  // A request that was destroyed has none any more.
+  if (socket) {
+    const previous = closing.get(socket);
+    if (previous === response) return;
+    if (previous !== undefined && !previous.headersSent) previous.shouldKeepAlive = true;
+    closing.set(socket, response);
+  }
   // The client has asked for it itself.
   if (!response.shouldKeepAlive) return;
   response.shouldKeepAlive = false;
