@@ -137,6 +137,23 @@ for (const [SERVER, before] of Object.entries({
   );
 }
 
+test('a connection that no other worker has room for is not handed over', { skip }, () =>
+  withLifecycle({ SERVER: 'limited' }, async (app) => {
+    const connections = [new Connection(app.target), new Connection(app.target)];
+    // One in each worker, which is full with it.
+    const answers = [];
+    for (const connection of connections) answers.push((await connection.get()).text);
+    const [{ id }] = app.workers;
+    const connection = connections[answers.indexOf(`${id}`)];
+    app.tell('retire', { id });
+    await app.marker('retiring');
+    const { connection: says, text } = await connection.get();
+    assert.deepStrictEqual([says, text], ['close', `${id}`]);
+    await app.marker('exit');
+    for (const it of connections) it.close();
+  }),
+);
+
 test('behind a proxy that sends client addresses, no connection is handed over', { skip }, () => {
   const sticky = { by: 'address', proxyProtocol: true, ...UNHURRIED };
   const SETTINGS = JSON.stringify({ scheduling: { policy: 'sticky', sticky } });

@@ -224,7 +224,7 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
   /** @param {number} listener whose server has become full */
   function full(listener) {
     // For passed connections, the primary learns this when the next connection is returned.
-    if (members.get(listener)?.perSlot) whileLinked(() => link.noRoom(listener));
+    whileLinked(() => link.noRoom(listener));
   }
 
   /** @param {number} listener whose server was full and has room again */
@@ -315,9 +315,8 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
     delivering = undefined;
     if (member.handOver) kept().opened(member, handle, history === HISTORY.served);
-    // A worker that accepts by itself must report it before the next connection, unless this one has closed
-    // the server.
-    if (member.perSlot && members.get(listener) === member) admission.admit(listener, member.handle);
+    // That it is full must be reported before the next connection, unless this one has closed the server.
+    if (members.get(listener) === member) admission.admit(listener, member.handle);
   }
 
   /** @returns {Member[]} what listens through the primary or at an address that the primary forwards to */

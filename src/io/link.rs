@@ -356,7 +356,7 @@ impl Link {
         self.say_of(Tag::Room, listener)
     }
 
-    /// Tells the primary that a server for which this worker accepts by itself is full.
+    /// Tells the primary that a server is full.
     pub fn no_room(&self, listener: ListenerId) -> Result<(), LinkError> {
         self.say_of(Tag::NoRoom, listener)
     }

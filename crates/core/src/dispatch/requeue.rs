@@ -101,12 +101,16 @@ impl<C: Connection> Dispatch<C> {
     }
 
     /// How many connections a leaving worker may hand over now; `None` if it is not leaving, or if no other
-    /// worker serves one of its former listeners: a connection handed over would wait there, or be closed.
+    /// worker takes connections of one of its former listeners, because there is none, or all are full or
+    /// blocked: a connection handed over would wait here, or be closed.
     #[must_use]
     pub fn hand_over_room(&self, worker: WorkerId) -> Option<usize> {
         let worker = &self.workers[self.place(worker)?];
         let has_heirs = |listener: &ListenerId| {
-            self.position(*listener).is_some_and(|index| !self.listeners[index].members.is_empty())
+            let index = self.position(*listener);
+            let members = index.map(|index| self.listeners[index].members.iter()).into_iter().flatten();
+            let mut heirs = members.filter(|member| member.door != Door::Full);
+            heirs.any(|member| !self.workers[member.place].is_suspended())
         };
         if worker.standing != Standing::Leaving || !worker.left.iter().all(has_heirs) {
             return None;

@@ -145,6 +145,18 @@ fn a_leaving_worker_may_hand_over_while_another_worker_listens() {
 }
 
 #[test]
+fn a_leaving_worker_hands_nothing_over_while_the_others_are_full_or_blocked() {
+    let room = HAND_OVER.to_string();
+    play(&[TWO, ("leaving 1; reclaimed 1; fills 2 7; may 1", "reclaim 1, none"), ("room 2 7; may 1", &room)]);
+    play(&[
+        TWO,
+        ("accept a; counts 1 1; accept b; leaving 1; reclaimed 1", "a>1, b>2, reclaim 1"),
+        ("unsent 2 b; may 1", "wake 2, probe 2, none"),
+        ("woke 2; may 1", &format!("b>2, {HAND_OVER}")),
+    ]);
+}
+
+#[test]
 fn waiting_connections_count_towards_the_room_for_handing_over() {
     play(&[
         TWO,
