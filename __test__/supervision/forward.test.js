@@ -257,6 +257,19 @@ test('at a shutdown, a client that has connected and sends its request later is 
     assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
   }));
 
+test('a program that is Node, but is started as any other, listens on the port of its own', () => {
+  const server =
+    "require('node:http').createServer((request, response) => response.end(String(process.connected))).listen(process.env.PORT)";
+  const settings = { execPath: process.execPath, execArgv: ['-e'], exec: server, args: [] };
+  return withForwarded(
+    { workers: 1 },
+    async (app) => {
+      assert.strictEqual((await get(app.target)).body, 'true');
+    },
+    settings,
+  );
+});
+
 test('programs that are not Node are restarted, reloaded and drained', { skip: withoutPython }, () =>
   withForwarded(
     { workers: 2 },

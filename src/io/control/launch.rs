@@ -196,6 +196,12 @@ pub(super) struct Link {
     pub(super) external: bool,
 }
 
+/// Whether a variable makes a Node process a worker.
+fn is_for_workers(variable: &CStr) -> bool {
+    let names = ["NODE_UNIQUE_ID=", "RCLUSTER_LINK=", "RCLUSTER_SETTINGS="];
+    names.iter().any(|name| variable.to_bytes().starts_with(name.as_bytes()))
+}
+
 impl Launch {
     /// Starts a worker, without a slot if it is a standby. `own` is added to the environment of this worker
     /// only, followed by its addresses if forwarding is in use.
@@ -229,7 +235,11 @@ impl Launch {
         fds.extend([&worker_control, &worker_end, &worker_board, &worker_lifeline].map(AsFd::as_fd));
         let moved = self.preload.as_ref().map(Preload::moved).transpose()?.flatten();
         let link = CString::new(format!("RCLUSTER_LINK={}", theirs.len())).expect("a number has no NUL");
-        let env = self.env.iter().cloned().chain(own).chain([link]).collect();
+        let mut env: Vec<_> = self.env.iter().cloned().chain(own).chain([link]).collect();
+        if self.external {
+            // It may be Node, or start Node: that would take itself for a worker that lacks its preload.
+            env.retain(|variable| !is_for_workers(variable));
+        }
         let mut spawn = Spawn {
             file: self.file.clone(),
             args,
@@ -253,7 +263,7 @@ impl Launch {
         for address in &addresses {
             spawn.set_env(address.name(), &address.value())?;
         }
-        if !addresses.is_empty() {
+        if !addresses.is_empty() && !self.external {
             // A Node worker finds the names of its own addresses here.
             let names: Vec<_> = addresses.iter().map(Own::name).collect();
             spawn.set_env("RCLUSTER_OWN", &names.join(","))?;
