@@ -91,6 +91,16 @@ test('they are merged, even while the primary is blocked', { skip }, () =>
   }),
 );
 
+test('what a worker has counted since the last scrape is kept when it is replaced', { skip }, () =>
+  withRegistries({ workers: 2 }, async (app, scrape) => {
+    const count = await countInAll(app);
+    app.tell('reload');
+    await app.marker('done');
+    const { value } = await settled(scrape, 0);
+    assert.strictEqual(value('app_jobs_total'), count);
+  }),
+);
+
 test('a worker that hangs counts with its last report, and one that has ended still counts', { skip }, () =>
   withRegistries({ workers: 2, backoff: { initial: 0, jitter: 0 } }, async (app, scrape) => {
     const before = await countInAll(app);

@@ -70,6 +70,13 @@ pub(super) struct Http {
     pub(super) feed: Feed,
 }
 
+impl Http {
+    /// Whether metrics are served.
+    pub(super) fn is_listening(&self) -> bool {
+        self.address.is_some()
+    }
+}
+
 impl Default for Http {
     fn default() -> Self {
         let scrapes = Arc::new(Semaphore::new(MAX_SCRAPES));

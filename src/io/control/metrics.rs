@@ -52,6 +52,22 @@ impl Metrics {
 }
 
 impl Shell {
+    /// A worker leaves by agreement. It may be gone at the next scrape, so workers are asked for their metrics now.
+    pub(super) fn on_agreed(&mut self, worker: WorkerId) {
+        self.common.leaving.add(worker);
+        self.metrics.totals.on_leaving(self.start().elapsed(), worker);
+        if !self.http.is_listening() {
+            return;
+        }
+        let gathered = self.metrics.gatherer.ask();
+        let events = self.events.clone();
+        tokio::task::spawn_local(async move {
+            let (answers, write) = (gathered.await.ok(), Write::new(|_, _| {}));
+            // The send fails only if the control thread has stopped.
+            let _stopped = events.send(ThreadEvent::Http(HttpEvent::Gathered { answers, write })).await;
+        });
+    }
+
     /// All metrics as text. `None` if the cluster is not supervised.
     pub(super) fn metrics_text(
         &mut self,

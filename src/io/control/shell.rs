@@ -243,7 +243,7 @@ impl Shell {
     }
 
     fn carry_out(&mut self, output: Output) {
-        let Common { dispatcher, forwarding, leaving, .. } = &self.common;
+        let Common { dispatcher, forwarding, .. } = &self.common;
         match output {
             Output::Spawn(SpawnOrder { ticket, slot, retry, .. }) => self.spawn(ticket, slot, retry),
             Output::Promote { worker, slot } => self.promote(worker, slot),
@@ -261,10 +261,7 @@ impl Shell {
             Output::Send(worker, frame) => self.send(worker, &frame, None),
             Output::Join(worker, listener) => self.sockets.join(worker, listener),
             Output::Leave(worker, listener) => dispatcher.tell(ToDispatcher::Leave(worker, listener)),
-            Output::Agree(worker) => {
-                leaving.add(worker);
-                self.metrics.totals.on_leaving(self.start.elapsed(), worker);
-            }
+            Output::Agree(worker) => self.on_agreed(worker),
             Output::StopForwarding(worker) => forwarding.take_away(worker),
             Output::Withdraw(worker) => self.common.withdraw(worker),
             Output::LastCall(worker, order) => self.common.last_call(worker, order, self.events.clone()),
