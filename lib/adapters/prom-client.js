@@ -7,21 +7,16 @@
 // it uses the last report. A process that reports holds a lock. If the lock is free, the process is gone, and
 // its counts are added to the metrics of dead processes, so that counters do not fall.
 //
-// The primary's native metrics listener uses another way: it requests the metrics of the workers' registries
-// with a named message, see src/io/control/registries.rs.
+// The primary's native metrics listener uses another way, see prom-answers.js.
 
 const { randomUUID } = require('node:crypto');
 const {
-  JSON,
-  Map,
-  Number,
   Object,
   Promise,
   Set,
   clearInterval,
   clearTimeout,
   process,
-  setImmediate,
   setInterval,
   setTimeout,
 } = require('../globals');
@@ -30,6 +25,7 @@ const { outOfRange } = require('../shared/errors');
 const { members } = require('../shared/members');
 const { describe } = require('../text');
 const { openStore, peer } = require('./common');
+const { beginToAnswer, endAnswering } = require('./prom-answers');
 
 const { AggregatorRegistry, Registry, register } = peer('prom-client', () => require('prom-client'));
 
@@ -44,12 +40,6 @@ const ASKED = 'asked';
 /** The key of an id that distinguishes this store in the names of locks. */
 const ID = 'id';
 
-/** The name of the requests of the primary's listener to workers. */
-const NAME = 'rcluster/prom-client';
-
-/** How long, in ms, a worker that drains waits to be asked for the last time. */
-const LAST_ANSWER = 500;
-
 /** The types of metrics that only rise, and whose values outlive their process. */
 const RISING = ['counter', 'histogram', 'summary'];
 /** The aggregations to which later values can be added. */
@@ -62,66 +52,6 @@ const ADDING = ['sum', 'min', 'max'];
  * The report of a process: its metrics, and the last collection that it answers.
  * @typedef {{ metrics: Metric[], asked: number }} Report
  */
-
-/**
- * The registries of this process that take part, each with its number of users.
- * @type {Map<import('prom-client').Registry<import('prom-client').RegistryContentType>, number>}
- */
-const registries = new Map();
-
-/** Stops answering the primary's listener. @type {(() => void) | undefined} */
-let stopAnswering;
-
-/** Called when the listener has been answered once more. @type {(() => void) | undefined} */
-let onAnswered;
-
-/** @param {import('prom-client').Registry<import('prom-client').RegistryContentType>} registry */
-function beginToAnswer(registry) {
-  const cluster = require('../../index');
-  // The listener must answer while the primary's JavaScript is blocked, so it asks only workers.
-  if (!cluster.isWorker) return;
-  registries.set(registry, (registries.get(registry) ?? 0) + 1);
-  if (stopAnswering !== undefined) return;
-  const { worker } = cluster;
-  const { stop } = cluster.handle(NAME, metricsAsText);
-  worker?.on('retire', lastAnswer);
-  stopAnswering = () => {
-    stop();
-    worker?.off('retire', lastAnswer);
-  };
-}
-
-/**
- * If metrics are served, the listener asks once more when a worker begins to drain.
- * @returns {Promise<void>} which holds its end until then
- */
-function lastAnswer() {
-  return new Promise((resolve) => {
-    onAnswered = resolve;
-    setTimeout(resolve, LAST_ANSWER).unref();
-  });
-}
-
-/** @param {import('prom-client').Registry<import('prom-client').RegistryContentType>} registry */
-function endAnswering(registry) {
-  const count = registries.get(registry);
-  if (count === undefined) return;
-  if (count > 1) registries.set(registry, count - 1);
-  else registries.delete(registry);
-  if (registries.size > 0) return;
-  stopAnswering?.();
-  stopAnswering = undefined;
-}
-
-/** The metrics of all registries of this process as JSON; numbers that JSON lacks are strings. */
-async function metricsAsText() {
-  const lists = await Promise.all([...registries.keys()].map((registry) => registry.getMetricsAsJSON()));
-  // The answer is sent before.
-  if (onAnswered !== undefined) setImmediate(onAnswered);
-  return JSON.stringify(lists.flat(), (_key, value) =>
-    typeof value === 'number' && !Number.isFinite(value) ? `${value}` : value,
-  );
-}
 
 class ClusterRegistry {
   /** @type {import('../../index').SharedStore} */

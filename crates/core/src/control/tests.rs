@@ -7,7 +7,7 @@ use serde_json::json;
 use super::listeners::{LINGER, Opened};
 use super::supervise::{Options, SpawnOrder, TAKEOVER};
 use super::*;
-use crate::frames::Kind;
+use crate::frames::{Drain, Kind};
 use crate::ids::{ListenerId, Request, Slot, Ticket};
 use crate::schedule::Policy;
 
