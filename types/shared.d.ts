@@ -215,7 +215,7 @@ export type SharedEvent<T = unknown> =
   | { type: 'delete' | 'expire' | 'evict'; key: string; revision: number }
   /** All keys that begin with `prefix` were deleted. */
   | { type: 'clear'; prefix: string; revision: number }
-  /** All changes up to this revision have been delivered. Sent once, and once after each `resync`. */
+  /** Everything up to this revision has been delivered, or what replaced it. Sent once, and once after each `resync`. */
   | { type: 'synced'; revision: number }
   /** Changes have been missed: discard your copy. The current content follows, and then `synced`. */
   | { type: 'resync'; revision: number };

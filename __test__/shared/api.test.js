@@ -295,8 +295,8 @@ test(
     const [newest, history] = [store.watch(), store.watch({ history: true, since: 0 })];
     await Promise.all(Array.from({ length: 500 }, () => store.increment('n')));
     assert.deepStrictEqual(await take(newest, 2), [
+      { type: 'synced', revision: 0 },
       { type: 'set', key: 'n', value: 500, revision: 500 },
-      { type: 'synced', revision: 500 },
     ]);
     const events = await take(history, 501);
     assert.deepStrictEqual(

@@ -237,6 +237,13 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         self.put(Field::Head, self.next);
     }
 
+    /// Publishes a revision before the head may pass its records: a walk that begins at the head has nothing
+    /// to read of what is published. While a load runs, records have older revisions.
+    pub(super) fn publish_revision(&self, revision: u64) {
+        let known = self.view.words.load(Field::Revision as usize, Ordering::Relaxed);
+        self.put(Field::Revision, revision.max(known));
+    }
+
     /// Records that no change up to this revision is in the log.
     pub(super) fn forget_history(&self, revision: u64) {
         self.put(Field::Compacted, revision);

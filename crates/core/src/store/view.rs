@@ -22,6 +22,9 @@ use super::record::{Change, Header, Record, read_bytes, words_of};
 /// log, so the limit is never reached in practice.
 const RETRIES: usize = 10_000;
 
+/// How many records of a block are searched for a change.
+const FIRST_RECORDS: usize = 64;
+
 const TAG: u64 = 0xfff;
 const TAG_SHIFT: u32 = 52;
 
@@ -290,6 +293,28 @@ impl<W: Words> View<W> {
         read_bytes(&self.words, at, record.key_len, &mut entry.key);
         read_bytes(&self.words, at + record.key_len.div_ceil(8), record.value_len, &mut entry.value.bytes);
         if self.is_intact(located) { Ok(Step::Record(record.words())) } else { Err(Torn) }
+    }
+
+    /// The revision of the first change in the block that begins at an address. `None` if there is none among its
+    /// first records: then they are copies of older ones.
+    pub(super) fn first_change(&self, start: u64, head: u64) -> Option<u64> {
+        let mut address = start;
+        for _ in 0..FIRST_RECORDS {
+            if address >= head || self.geometry.block_of(address) != self.geometry.block_of(start) {
+                return None;
+            }
+            let (header, located) = self.header(address).ok()?;
+            let revision = self.times(&located).0;
+            if !self.is_intact(located) {
+                return None;
+            }
+            address += match header {
+                Header::Pad(words) => words as u64,
+                Header::Record(record) if record.moved => record.words() as u64,
+                Header::Record(_) => return Some(revision),
+            };
+        }
+        None
     }
 
     /// The revision of a record, and when it expires; 0 if it does not.

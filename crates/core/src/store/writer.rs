@@ -291,6 +291,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
 
     pub(super) fn compact_one(&mut self) -> Result<Compacted, NoRoom> {
         let mut bytes = std::mem::take(&mut self.bytes);
+        self.memory.publish_revision(self.revision);
         let compacted = self.memory.compact_one(&mut bytes);
         self.bytes = bytes;
         if let Ok(Compacted::Moved { address, expires }) = compacted

@@ -12,6 +12,7 @@
 )]
 
 mod model;
+mod slow;
 mod watcher;
 
 use std::sync::Arc;
@@ -182,7 +183,12 @@ impl World {
             _ => Filter::Key(self.key()),
         };
         let history = below(&mut self.random, 2) == 0;
-        let since = (below(&mut self.random, 3) == 0).then(|| self.model.revision());
+        let known = self.model.revision();
+        let since = match below(&mut self.random, 6) {
+            0 | 1 => Some(known),
+            2 => Some(known.saturating_sub(below(&mut self.random, 30))),
+            _ => None,
+        };
         self.watchers.push(Watcher::new(&self.view, filter, history, since, &self.model));
     }
 

@@ -14,9 +14,24 @@ pub(crate) struct Watcher {
     history: bool,
     cursor: Cursor,
     copy: BTreeMap<Vec<u8>, Value>,
-    synced: bool,
+    pub(crate) synced: bool,
     /// The position in the model's history, if the watcher must get all of it.
     told: Option<usize>,
+    /// The position in the model's history at which it began.
+    began: usize,
+    /// The position in the model's history up to which it knew the store before.
+    knew: usize,
+    /// Whether it began with the values.
+    has_values: bool,
+    /// How many changes it got before it was synced.
+    pub(crate) before: usize,
+}
+
+fn is_wanted(filter: &Filter, key: &[u8]) -> bool {
+    match filter {
+        Filter::Key(wanted) => wanted == key,
+        Filter::Prefix(prefix) => key.starts_with(prefix),
+    }
 }
 
 impl Watcher {
@@ -28,21 +43,38 @@ impl Watcher {
         model: &Model,
     ) -> Self {
         let start = since.map_or(Start::Snapshot, Start::Since);
-        let cursor = Cursor::new(view, filter.clone(), start, history).expect("it is the last revision");
-        let mut watcher = Self { filter, history, cursor, copy: BTreeMap::new(), synced: false, told: None };
-        if since.is_some() {
-            // It knows the initial state.
-            watcher.copy = watcher.wanted(model);
-            watcher.told = history.then_some(model.history.len());
+        let Some(cursor) = Cursor::new(view, filter.clone(), start, history) else {
+            assert!(since.is_some_and(|since| since < model.revision()), "the last revision is known");
+            return Self::new(view, filter, history, None, model);
+        };
+        let began = model.history.len();
+        let mut watcher = Self {
+            filter,
+            history,
+            cursor,
+            copy: BTreeMap::new(),
+            synced: false,
+            told: None,
+            began,
+            knew: began,
+            has_values: since.is_none(),
+            before: 0,
+        };
+        if let Some(since) = since {
+            // It knows the state at that revision.
+            watcher.knew = model.history.partition_point(|entry| entry.value.revision <= since);
+            for entry in &model.history[..watcher.knew] {
+                apply(&mut watcher.copy, entry);
+            }
+            let filter = watcher.filter.clone();
+            watcher.copy.retain(|key, _| is_wanted(&filter, key));
+            watcher.told = history.then_some(watcher.knew);
         }
         watcher
     }
 
     fn wants(&self, key: &[u8]) -> bool {
-        match &self.filter {
-            Filter::Key(wanted) => wanted == key,
-            Filter::Prefix(prefix) => key.starts_with(prefix),
-        }
+        is_wanted(&self.filter, key)
     }
 
     fn wanted(&self, model: &Model) -> BTreeMap<Vec<u8>, Value> {
@@ -57,16 +89,14 @@ impl Watcher {
         loop {
             match self.cursor.next(view, &mut entry, rest).unwrap() {
                 Progress::Change => {
+                    self.before += usize::from(!self.synced);
                     rest = rest.saturating_sub(40);
                     self.hear(&entry, model);
                 }
                 Progress::Synced(revision) => {
+                    assert!(!self.synced, "once");
                     self.synced = true;
-                    assert_eq!(revision, model.revision(), "nobody writes meanwhile");
-                    assert_eq!(self.copy, self.wanted(model), "what has been told is the whole state");
-                    if self.history && self.told.is_none() {
-                        self.told = Some(model.history.len());
-                    }
+                    self.check_synced(revision, model);
                 }
                 Progress::Idle => {
                     assert!(self.synced);
@@ -78,6 +108,47 @@ impl Watcher {
                     return false;
                 }
             }
+        }
+    }
+
+    /// It knows the store as it was at the revision, or newer values.
+    fn check_synced(&mut self, revision: u64, model: &Model) {
+        let began = model.history[..self.began].last().map_or(0, |entry| entry.value.revision);
+        let mut state = BTreeMap::new();
+        let known = model.history.iter().take_while(|entry| entry.value.revision <= revision);
+        let mut count = 0;
+        for entry in known {
+            apply(&mut state, entry);
+            count += 1;
+        }
+        state.retain(|key, _| self.wants(key));
+        if self.history {
+            assert_eq!(self.copy, state, "all changes up to the revision");
+            self.told.get_or_insert(count);
+            return;
+        }
+        assert_eq!(revision, began, "what there was when it began, however much has been written since");
+        let since = &model.history[self.knew..];
+        let was_removed = |key: &Vec<u8>, revision| {
+            since.iter().filter(|entry| entry.value.revision > revision).any(|entry| match entry.change {
+                Change::Set => false,
+                Change::Clear => key.starts_with(&entry.key),
+                Change::Delete | Change::Expire | Change::Evict => *key == entry.key,
+            })
+        };
+        for (key, value) in &state {
+            match self.copy.get(key) {
+                Some(copy) if copy.revision == value.revision => assert_eq!(copy, value),
+                Some(copy) => assert!(copy.revision > revision || was_removed(key, value.revision), "newer"),
+                None => assert!(was_removed(key, value.revision), "it has a value of each key"),
+            }
+        }
+        let mut copy = self.copy.iter();
+        let is_known =
+            |(key, value): (&Vec<u8>, &Value)| state.contains_key(key) || value.revision > revision;
+        assert!(copy.all(is_known), "nothing that was removed before");
+        if self.has_values {
+            assert_eq!(self.before, self.copy.len(), "one value of a key, and no removals");
         }
     }
 
