@@ -166,9 +166,9 @@ function follow(watch, emit) {
   let isFirst = true;
   const run = async () => {
     for await (const event of watch) {
-      // The first 'synced' only ends the replay of what the listener already knows.
-      if (isFirst && event.type === 'synced') isFirst = false;
-      else emit(event);
+      // The first event is 'synced': the listener already knows what there was. After a 'resync' it is news.
+      if (!isFirst || event.type !== 'synced') emit(event);
+      isFirst = false;
     }
   };
   // The watch fails when the primary is gone, which the store's onEnd() reports.

@@ -1,6 +1,6 @@
 'use strict';
 
-const { Promise, Symbol } = require('../globals');
+const { Promise, Symbol, setImmediate } = require('../globals');
 const { failure, invalidType, invalidValue, sharedError } = require('./errors');
 const { members } = require('./members');
 const { checkKey, checkRevision } = require('./options');
@@ -70,6 +70,9 @@ class Watch {
 
   /** Whether it is notified of changes. */
   #follows = false;
+
+  /** Whether it goes on reading in the next turn of the event loop. */
+  #pauses = false;
 
   /** @type {{ resolve: (result: IteratorResult<any>) => void, reject: (error: unknown) => void }[]} */
   #waiting = [];
@@ -164,10 +167,13 @@ class Watch {
     const { signal, history } = this.#options;
     if (signal?.aborted) throw signal.reason;
     if (this.#cursor === null) return this.#compacted();
+    if (this.#pauses) return undefined;
     const cursor = this.#cursor;
-    let what;
-    do what = cursor.next();
-    while (what === MORE);
+    const what = cursor.next();
+    if (what === MORE) {
+      this.#pause();
+      return undefined;
+    }
     if (what === IDLE) {
       if (!this.#isClosed()) return undefined;
       throw failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone: no change will come');
@@ -185,6 +191,18 @@ class Watch {
     return type === 'clear'
       ? { type, prefix: cursor.key(), revision }
       : { type, key: cursor.key(), revision };
+  }
+
+  /**
+   * A long part of the log without an event for this watch is passed in pieces, and other work of this process
+   * gets its turn in between.
+   */
+  #pause() {
+    this.#pauses = true;
+    setImmediate(() => {
+      this.#pauses = false;
+      this.#deliver();
+    });
   }
 
   /** Some changes have been dropped from the log, so the watch starts over with the current state. */
