@@ -5,6 +5,7 @@
 const assert = require('node:assert');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
+const { runProgram } = require('../../testing/run-program.js');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no shared stores';
@@ -253,4 +254,30 @@ describe('getOrCreate() among workers', { skip }, () => {
       const [median, max] = [times[times.length >> 1], times.at(-1)];
       context.diagnostic(`next loader after SIGKILL: p50 ${median} µs, max ${max} µs of ${times.length}`);
     }));
+});
+
+test('a refresh that ends with the drain of its worker is no failure', { skip }, async () => {
+  const program = `
+    const cluster = require(${JSON.stringify(OURS)});
+    if (cluster.isPrimary) {
+      cluster.fork().on('message', () => cluster.disconnect());
+    } else {
+      const store = cluster.shared('store');
+      const get = (loader) => store.getOrCreate('key', loader, { ttl: 1, grace: 600_000 });
+      process.on('warning', ({ code }) => console.log(code));
+      (async () => {
+        await get(() => 'old');
+        const stale = store.entry('key').expiresAt - 600_000;
+        while (Date.now() <= stale);
+        console.log(await get(({ signal }) => new Promise((_, reject) => {
+          signal.addEventListener('abort', () => {
+            console.log(signal.reason.code);
+            reject(signal.reason);
+          });
+          process.send('refreshing');
+        })));
+      })();
+    }`;
+  const { stdout } = await runProgram(program);
+  assert.deepStrictEqual(stdout.trim().split('\n'), ['old', 'ERR_RCLUSTER_GONE']);
 });

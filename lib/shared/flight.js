@@ -149,7 +149,8 @@ function refresh(plan) {
   const flight = fly(plan, OTHERWISE.GIVE_UP).finally(() => flights.delete(plan.id));
   flights.set(plan.id, flight);
   const tell = (/** @type {unknown} */ error) => {
-    if (hasWarned) return;
+    // This process leaves the cluster, and retries nothing: others do.
+    if (/** @type {any} */ (error)?.code === 'ERR_RCLUSTER_GONE' || hasWarned) return;
     hasWarned = true;
     const message = `A stale value could not be computed again, and is retried: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_REFRESH' });
