@@ -1,4 +1,5 @@
-// With `rcluster/register` the app's own `cluster` is rcluster: the built-in module gets the members that rcluster adds.
+// With `rcluster/register` the app's own `cluster` is rcluster: the built-in module gets the members that rcluster adds, in
+// the primary and in workers. `Cluster` in types/cluster.d.ts says which of them only the primary has.
 //
 //   import 'rcluster/register';
 //   import cluster from 'node:cluster';

@@ -19,13 +19,18 @@ const OPENERS = /** @type {const} */ ({
   openExchange: 'rcluster.exchange',
 });
 
-/** @param {import('../../binding').WorkerLink} link */
+/**
+ * Gives the cluster object what rcluster adds, over this worker's link. The app may only know the built-in: in a worker,
+ * that is the same object.
+ * @param {import('../../binding').WorkerLink} link
+ */
 function linked(link) {
   Object.defineProperty(builtin, SLOT, { value: () => link.slot(), configurable: true });
   for (const name of /** @type {(keyof typeof OPENERS)[]} */ (Object.keys(OPENERS))) {
     const value = (/** @type {any[]} */ ...args) => /** @type {any} */ (link)[name](...args);
     Object.defineProperty(builtin, Symbol.for(OPENERS[name]), { value, configurable: true });
   }
+  addWorkerExtras(builtin);
 }
 
 /**
