@@ -140,6 +140,46 @@ describe('Socket.IO in all workers', { skip }, () => {
       });
     }));
 
+  test('sends clients of other workers what it sends its own', () =>
+    withClients(async ({ clients }) => {
+      const [a] = clients;
+      for (const client of clients) answerWith(client);
+      await a.ask('emitUser', 'message');
+      for (const { got } of clients) {
+        await until('it has come', () => got.length === 1);
+        assert.deepStrictEqual(got, [[{ user: { name: 'bob' }, bytes: Buffer.from('a') }]]);
+      }
+      assert.deepStrictEqual(
+        await a.ask('askUser'),
+        clients.map(() => ({ name: 'bob' })),
+      );
+    }));
+
+  test('what cannot be sent fails in the worker that sends it, and in no other', () =>
+    withClients(async ({ fixture, clients: [a, b, c] }) => {
+      for (const kind of ['bigint', 'circle']) {
+        await a.ask('emitBad', kind);
+        assert.match(await a.ask('askBad', kind), /TypeError|RangeError/);
+      }
+      await until('it is warned of', () => fixture.stderr.includes('RCLUSTER_SOCKET_IO'));
+      for (const { ask, worker, got } of [a, b, c]) {
+        assert.strictEqual(await ask('worker'), worker);
+        assert.deepStrictEqual(got, []);
+      }
+      assert.strictEqual(await a.ask('count'), WORKERS);
+    }));
+
+  test('a message that cannot be handled does not end the workers, and is warned of once', () =>
+    withClients(async ({ fixture, clients }) => {
+      const [a, ...others] = clients;
+      await a.ask('post');
+      await a.ask('emit', [others.map(({ id }) => id), 'nobody', 'after']);
+      for (const { got } of others) await until('it has come', () => got.length === 1);
+      for (const { ask, worker } of clients) assert.strictEqual(await ask('worker'), worker);
+      const warnings = () => fixture.stderr.split('could not be handled').length - 1;
+      await until('each worker has warned', () => warnings() === WORKERS);
+    }));
+
   test('warns of an acknowledgement that is too large, and passes on the others', () =>
     withClients(async ({ fixture, clients: [a, b, c] }) => {
       for (const client of [b, c]) await client.ask('join', 'room');

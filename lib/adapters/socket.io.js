@@ -10,9 +10,10 @@ const { Array, Error, Map, Math, Object, Promise, Reflect, Set, process } = requ
 const { members } = require('../shared/members');
 const { describe } = require('../text');
 const { checkPrefix, peer } = require('./common');
+const { onWire } = require('./wire');
 
 // A dependency of socket.io, which may not be resolvable from this package.
-const { Adapter, ClusterAdapter } = peer('socket.io', () =>
+const { Adapter, ClusterAdapter, MessageType } = peer('socket.io', () =>
   createRequire(require.resolve('socket.io'))('socket.io-adapter'),
 );
 
@@ -64,6 +65,9 @@ class ExchangeAdapter extends ClusterAdapter {
   /** The number of servers that the broadcast of this turn is for. @type {Promise<number> | undefined} */
   #addressed;
 
+  /** Whether a message that could not be handled has been warned of. */
+  #hasWarned = false;
+
   /**
    * @param {any} nsp
    * @param {string} name
@@ -76,7 +80,7 @@ class ExchangeAdapter extends ClusterAdapter {
       this.#answer(question, call),
     );
     this.#channel = new BroadcastChannel(name).unref();
-    this.#channel.addEventListener('message', (/** @type {any} */ { data }) => this.onMessage(data));
+    this.#channel.addEventListener('message', (/** @type {any} */ { data }) => this.#receive(data));
   }
 
   close() {
@@ -87,13 +91,29 @@ class ExchangeAdapter extends ClusterAdapter {
   /** @param {any} message */
   async doPublish(message) {
     try {
-      this.#channel.postMessage(message);
+      this.#channel.postMessage(encodeMessage(message));
     } catch (error) {
       // The base class ignores the error.
       this.#warn(error);
       throw error;
     }
     return '';
+  }
+
+  /**
+   * An exception would end this worker, and every other one, for a message of one worker.
+   * @param {any} message
+   */
+  #receive(message) {
+    try {
+      this.onMessage(message);
+    } catch (error) {
+      // The app's own listener has thrown.
+      if (message?.type === MessageType.SERVER_SIDE_EMIT) throw error;
+      if (this.#hasWarned) return;
+      this.#hasWarned = true;
+      warn(`A message of Socket.IO from another worker could not be handled: ${describe(error)}`);
+    }
   }
 
   async serverCount() {
@@ -159,7 +179,7 @@ class ExchangeAdapter extends ClusterAdapter {
     const broadcast = { seen: new Map(), onAck };
     this.#broadcasts.set(id, broadcast);
     try {
-      const question = { ask: ASK.BROADCAST, id, packet, opts: encode(opts) };
+      const question = { ask: ASK.BROADCAST, id, packet: encodePacket(packet), opts: encode(opts) };
       const { answers, gone, missing } = await this.#ask(question, opts.flags?.timeout);
       for (const { worker, value } of answers) {
         for (const [index, ack] of value.entries()) this.#onAck(worker, { id, index, value: ack });
@@ -295,9 +315,27 @@ class ExchangeAdapter extends ClusterAdapter {
 
   /** @param {unknown} error */
   #warn(error) {
-    const message = `Other workers did not get a message of Socket.IO: ${describe(error)}`;
-    process.emitWarning(message, { code: 'RCLUSTER_SOCKET_IO' });
+    warn(`Other workers did not get a message of Socket.IO: ${describe(error)}`);
   }
+}
+
+/** @param {string} message */
+function warn(message) {
+  process.emitWarning(message, { code: 'RCLUSTER_SOCKET_IO' });
+}
+
+/** @param {any} message */
+function encodeMessage(message) {
+  if (message.type !== MessageType.BROADCAST) return message;
+  const { packet } = message.data;
+  const encoded = encodePacket(packet);
+  return encoded === packet ? message : { ...message, data: { ...message.data, packet: encoded } };
+}
+
+/** @param {any} packet */
+function encodePacket(packet) {
+  const data = onWire(packet.data);
+  return data === packet.data ? packet : { ...packet, data };
 }
 
 /** @param {any} opts */
