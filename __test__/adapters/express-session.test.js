@@ -93,6 +93,16 @@ describe('sessions of express-session', { skip }, () => {
     }
   }
 
+  test('keep a new lifetime of their cookie', () =>
+    withProgram(APP, async (target) => {
+      const client = new Client(target);
+      await client.ask('/count');
+      await client.ask('/remember');
+      const { count, maxAge } = await client.ask('/session');
+      assert.strictEqual(count, 1);
+      assert(maxAge > 5_000_000, `${maxAge}`);
+    }));
+
   test('that are changed by a pending request are saved, and new ones have another id', () =>
     withProgram(APP, async (target) => {
       const client = new Client(target);
@@ -184,6 +194,44 @@ describe('the store of express-session', { skip }, () => {
     const { set: setForEver, shared: other } = open({ ttl: Infinity });
     await setForEver('none', data(undefined));
     assert.strictEqual(other.entry('none').expiresAt, undefined);
+  });
+
+  test('touches the whole cookie, and nothing else', async () => {
+    const { get: read, set, touch, shared } = open({ ttl: 5_000 });
+    const cookieOf = async (sid) => JSON.parse(JSON.stringify((await read(sid)).cookie));
+    for (const [from, to] of [
+      [undefined, 60_000],
+      [60_000, 600_000],
+      [60_000, undefined],
+    ]) {
+      await set('sid', data(from, { user: 'saved' }));
+      const touched = data(to, { user: 'read before' });
+      touched.cookie.sameSite = 'lax';
+      await touch('sid', touched);
+      const { expires, ...cookie } = await cookieOf('sid');
+      const { expires: expected, ...others } = JSON.parse(JSON.stringify(touched.cookie));
+      assert.deepStrictEqual(cookie, others);
+      assert.strictEqual(Boolean(expires), Boolean(expected));
+      assert.strictEqual((await read('sid')).user, 'saved');
+      assert(rest(shared, 'sid') <= (to ?? 5_000));
+      assert(rest(shared, 'sid') > (to ?? 5_000) / 2);
+    }
+  });
+
+  test('loses nothing that is saved while it touches', async () => {
+    const { get: read, set, touch, destroy } = open();
+    await set('sid', data(60_000, { user: 0 }));
+    const writes = [];
+    for (let user = 1; user <= 200; user++) {
+      writes.push(touch('sid', data(60_000 + user * 1000, { user: 'old' })));
+      writes.push(set('sid', data(60_000, { user })));
+    }
+    await Promise.all(writes);
+    assert.strictEqual((await read('sid')).user, 200);
+    // One that is destroyed does not come back.
+    const touched = touch('sid', data(1_000_000));
+    await Promise.all([touched, destroy('sid')]);
+    assert.strictEqual(await read('sid'), null);
   });
 
   test('saves a new session once, and then only while it exists', async () => {

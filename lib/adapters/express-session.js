@@ -78,11 +78,7 @@ class SessionStore extends session.Store {
    * @param {Done} [callback]
    */
   touch(sid, data, callback) {
-    const touch = async () => {
-      const ttl = this.#lifetime(data);
-      await (ttl > 0 ? this.#store.touch(this.#prefix + sid, ttl) : this.#store.delete(this.#prefix + sid));
-    };
-    return /** @type {any} */ (answer(touch(), callback));
+    return /** @type {any} */ (answer(this.#touch(this.#prefix + sid, data), callback));
   }
 
   /**
@@ -157,13 +153,49 @@ class SessionStore extends session.Store {
   }
 
   /**
+   * Saves the cookie, and nothing else of the session: another request may have saved that in the meantime.
+   * @param {string} key
    * @param {SessionData} data
+   */
+  async #touch(key, { cookie }) {
+    const ttl = this.#lifetime({ cookie });
+    if (ttl <= 0) {
+      await this.#store.delete(key);
+      return;
+    }
+    const { cookie: wanted } = JSON.parse(JSON.stringify({ cookie }));
+    for (;;) {
+      const entry = this.#store.entry(key);
+      // It was destroyed or has expired.
+      if (entry === undefined) return;
+      const saved = JSON.parse(entry.value);
+      // A new expiry is not worth a copy of the session: the entry has it.
+      if (withoutTime(saved.cookie) === withoutTime(wanted)) {
+        await this.#store.touch(key, ttl);
+        return;
+      }
+      const text = JSON.stringify({ ...saved, cookie });
+      const { ok } = await this.#store.set(key, text, { ttl, ifRevision: entry.revision });
+      if (ok) return;
+    }
+  }
+
+  /**
+   * @param {{ cookie: SessionData['cookie'] }} data
    * @returns {number} ms
    */
   #lifetime({ cookie }) {
     const expires = cookie?.expires;
     return expires ? new realGlobal.Date(expires).getTime() - wallClock() : this.#ttl;
   }
+}
+
+/**
+ * What a cookie says apart from the time of its expiry, to be compared.
+ * @param {any} cookie as it is stored
+ */
+function withoutTime(cookie) {
+  return JSON.stringify(cookie && { ...cookie, expires: Boolean(cookie.expires) });
 }
 
 module.exports = { SessionStore };
