@@ -2,7 +2,7 @@
 
 // Sessions of express-session in a shared store. See types/express-session.d.ts.
 
-const { JSON, Object, WeakSet, realGlobal, wallClock } = require('../globals');
+const { Boolean, JSON, Object, WeakSet, realGlobal, wallClock } = require('../globals');
 const { members } = require('../shared/members');
 const { lifetime } = require('../shared/options');
 const { answer, checkPrefix, openStore, peer } = require('./common');
