@@ -58,6 +58,45 @@ describe('KeyvShared', { skip }, () => {
   const { Keyv } = isBuiltin ? { Keyv: undefined } : require('keyv');
   let count = 0;
 
+  // Documented, with how to turn it off.
+  for (const [useKeyPrefix, stored] of [
+    [true, 'ns\0ns:a'],
+    [false, 'ns\0a'],
+  ]) {
+    test(`stores a key with its namespace, useKeyPrefix ${useKeyPrefix}`, async () => {
+      const { KeyvShared } = require('rcluster/keyv');
+      const shared = cluster.shared(`prefixed ${useKeyPrefix}`, { size: '1MB' });
+      const keyv = new Keyv({ store: new KeyvShared({ store: shared }), namespace: 'ns', useKeyPrefix });
+      await keyv.set('a', 1);
+      assert.deepStrictEqual([...shared.keys()], [stored]);
+      assert.strictEqual(await keyv.get('a'), 1);
+      const found = [];
+      for await (const entry of keyv.iterator()) found.push(entry);
+      assert.deepStrictEqual(found, [['a', 1]]);
+      await keyv.clear();
+      assert.deepStrictEqual([...shared.keys()], []);
+    });
+  }
+
+  test('reports keys and values that are too large', async () => {
+    const { KeyvShared } = require('rcluster/keyv');
+    const store = new KeyvShared({ store: cluster.shared('too large', { size: '1MB' }) });
+    const keyv = new Keyv({ store });
+    const codes = [];
+    keyv.on('error', ({ code }) => codes.push(code));
+    assert.strictEqual(await keyv.set('x'.repeat(2000), 1), false);
+    assert.strictEqual(await keyv.set('\ud800', 1), false);
+    assert.strictEqual(await keyv.set('a', 'x'.repeat(2 ** 20)), false);
+    assert.deepStrictEqual(codes, [
+      'ERR_RCLUSTER_TOO_LARGE',
+      'ERR_INVALID_ARG_VALUE',
+      'ERR_RCLUSTER_TOO_LARGE',
+    ]);
+    const throwing = new Keyv({ store, throwOnErrors: true });
+    throwing.on('error', () => {});
+    await assert.rejects(throwing.set('x'.repeat(2000), 1), { code: 'ERR_RCLUSTER_TOO_LARGE' });
+  });
+
   function open(options, store = cluster.shared(`keyv ${(count += 1)}`, { size: '1MB' })) {
     const { KeyvShared } = require('rcluster/keyv');
     const keyv = new Keyv({ store: new KeyvShared({ store }), throwOnErrors: true, ...options });
