@@ -15,6 +15,7 @@
 
 pub mod atomic;
 mod blocks;
+mod clear;
 pub mod cursor;
 mod expiry;
 pub mod follow;

@@ -57,19 +57,46 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             return Ok(());
         }
         for op in ops {
-            let keys = match op {
-                Op::Clear { prefix } => self.keys_that(|key| key.starts_with(prefix)),
-                _ => vec![op.key().to_vec()],
-            };
-            for key in keys.iter().filter(|key| key.len() <= MAX_KEY) {
-                let hit = self.memory.find(self.memory.view.key(key));
-                let expires = hit.map_or(0, |hit| self.memory.view.times(&hit.located).1);
-                if expires != 0 && expires <= now {
-                    self.drop_expired(key)?;
-                }
+            if let Op::Clear { prefix } = op {
+                self.expire_prefix(prefix, now)?;
+                continue;
+            }
+            let key = op.key();
+            if key.len() > MAX_KEY {
+                continue;
+            }
+            let hit = self.memory.find(self.memory.view.key(key));
+            let expires = hit.map_or(0, |hit| self.memory.view.times(&hit.located).1);
+            if expires != 0 && expires <= now {
+                self.drop_expired(key)?;
             }
         }
         Ok(())
+    }
+
+    /// Removes expired values of all keys with a prefix. Looks only at what has expired.
+    fn expire_prefix(&mut self, prefix: &[u8], now: u64) -> Result<(), NoRoom> {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        let (mut others, mut result) = (Vec::new(), Ok(()));
+        while let Some(entry @ Reverse((expires, address))) = self.expiries.pop() {
+            if expires > now {
+                others.push(entry);
+                break;
+            }
+            if current_at(&self.memory, address, &mut bytes).is_none() {
+                continue;
+            }
+            if !bytes.starts_with(prefix) {
+                others.push(entry);
+            } else if self.drop_expired(&bytes).is_err() {
+                others.push(entry);
+                result = Err(NoRoom);
+                break;
+            }
+        }
+        self.expiries.extend(others);
+        self.bytes = bytes;
+        result
     }
 
     pub(super) fn drop_expired(&mut self, key: &[u8]) -> Result<(), NoRoom> {

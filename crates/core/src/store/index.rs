@@ -101,6 +101,17 @@ impl Index {
         word(view, index + hole).store(0, Ordering::Release);
     }
 
+    /// Removes all keys. A reader that meets an empty entry takes a key for removed, as it is.
+    pub(super) fn empty<W: Words + AsRef<[AtomicU64]>>(&mut self, view: &View<W>) {
+        if std::mem::take(&mut self.count) == 0 {
+            return;
+        }
+        let index = view.geometry.index_at(self.bits);
+        for slot in 0..1 << self.bits {
+            word(view, index + slot).store(0, Ordering::Release);
+        }
+    }
+
     /// Calls `each` with the current record of every key, and its address.
     pub(super) fn for_each<W: Words>(&self, view: &View<W>, mut each: impl FnMut(u64, &Located)) {
         self.for_each_entry(view, |entry, located| each(entry.address(), located));

@@ -275,6 +275,12 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         self.index.remove(&self.view, &hit);
     }
 
+    /// Removes all keys from the index.
+    pub(super) fn remove_all(&mut self) {
+        self.live = 0;
+        self.index.empty(&self.view);
+    }
+
     /// Turns records that were appended but never visible into padding.
     pub(super) fn discard(&self, records: &[(u64, usize)]) {
         for &(address, words) in records {
@@ -285,6 +291,11 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
     /// The address of the next record.
     pub(super) fn next(&self) -> u64 {
         self.next
+    }
+
+    /// The addresses of the log.
+    pub(super) fn log(&self) -> std::ops::Range<u64> {
+        self.tail..self.next
     }
 
     /// Whether a record before this address is still in the log.

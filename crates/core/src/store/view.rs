@@ -236,7 +236,8 @@ impl<W: Words> View<W> {
         }
     }
 
-    fn header(&self, address: u64) -> Result<(Header, Located), Torn> {
+    /// The record or the padding at an address.
+    pub(super) fn header(&self, address: u64) -> Result<(Header, Located), Torn> {
         let geometry = &self.geometry;
         let block = geometry.block_of(address);
         let table_at = geometry.table_at(block);

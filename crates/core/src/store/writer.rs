@@ -10,7 +10,7 @@ use super::memory::{Compacted, Memory, NoRoom};
 use super::ops::{Condition, Eviction, Lifetime, Op, Outcome, Status};
 pub use super::plan::NUMBER;
 use super::plan::{Planned, Planner, removal};
-use super::record::{Change, read_bytes};
+use super::record::Change;
 use super::snapshot::{Entry, Snapshot};
 use super::view::{Corrupt, Hit, View};
 
@@ -197,7 +197,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         Ok(())
     }
 
-    fn forget(&mut self, hit: Hit) {
+    pub(super) fn forget(&mut self, hit: Hit) {
         if self.memory.view.times(&hit.located).1 != 0 {
             self.mortal -= 1;
         }
@@ -238,40 +238,6 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             }
         }
         Ok(())
-    }
-
-    pub(super) fn keys_that(&self, is_meant: impl Fn(&[u8]) -> bool) -> Vec<Vec<u8>> {
-        let mut keys = Vec::new();
-        let view = &self.memory.view;
-        self.memory.for_each(|_, located| {
-            let mut key = Vec::new();
-            read_bytes(&view.words, located.payload().0, located.record.key_len, &mut key);
-            if is_meant(&key) {
-                keys.push(key);
-            }
-        });
-        keys
-    }
-
-    pub(super) fn clear(&mut self, prefix: &[u8]) -> Result<Outcome, Outcome> {
-        let revision = self.revision;
-        if prefix.len() > MAX_KEY {
-            return Err(Outcome::refused(Status::TooLarge, revision));
-        }
-        let keys = self.keys_that(|key| key.starts_with(prefix));
-        if !keys.is_empty() {
-            let draft = removal(Change::Clear, prefix, revision + 1);
-            let room = self.make_room(draft.words()).and_then(|()| self.memory.append(&draft));
-            room.map_err(|NoRoom| Outcome::refused(Status::Full, revision))?;
-            self.revision += 1;
-            for key in &keys {
-                if let Some(hit) = self.memory.find(self.memory.view.key(key)) {
-                    self.forget(hit);
-                }
-            }
-        }
-        #[allow(clippy::cast_precision_loss, reason = "there are fewer keys than that")]
-        Ok(Outcome { status: Status::Done, revision: self.revision, number: keys.len() as f64 })
     }
 
     /// Compacts the log until this many words can be appended.
