@@ -9,7 +9,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
-use nix::libc::O_NOFOLLOW;
+use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use thiserror::Error;
 
 /// Why a file cannot be used.
@@ -69,7 +69,8 @@ impl SaveFile {
 
     /// Its content; `None` if there is no file.
     pub fn read(&self, limit: u64) -> Result<Option<Vec<u8>>, SaveError> {
-        let file = match File::open(&self.path) {
+        // Without waiting for a writer, if it is a FIFO.
+        let file = match OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("opening", &self.path)(error)),
@@ -186,5 +187,14 @@ mod tests {
         fs::remove_dir(directory.0.join("file.tmp")).unwrap();
         DirBuilder::new().create(directory.0.join("folder")).unwrap();
         assert!(SaveFile::lock(&directory.0.join("folder")).unwrap().read(10).is_err());
+    }
+
+    #[test]
+    fn what_is_not_a_regular_file_is_refused_at_once() {
+        let directory = Directory::new("fifo");
+        let path = directory.0.join("fifo");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let refused = SaveFile::lock(&path).unwrap().read(10).unwrap_err();
+        assert!(refused.to_string().contains("not a regular file"), "{refused}");
     }
 }
