@@ -5,6 +5,7 @@
 mod sources {
     pub mod random;
     pub mod store;
+    pub mod warning_limit;
 }
 
-pub use sources::{random, store};
+pub use sources::{random, store, warning_limit};
