@@ -81,7 +81,7 @@ pub struct Cursor {
     /// The watcher knows the store when the walk has passed this address.
     mark: u64,
     /// Whether the mark moves once more: to the head, when the walk has passed the initial snapshot.
-    catches_up: bool,
+    moves_mark: bool,
     /// The watcher knows everything up to this revision.
     since: u64,
     /// The revision when the walk began.
@@ -131,7 +131,7 @@ impl Cursor {
             begin,
             live_from,
             mark: head,
-            catches_up: history && start == Start::Snapshot,
+            moves_mark: history && start == Start::Snapshot,
             since,
             known,
             last,
@@ -158,7 +158,7 @@ impl Cursor {
             }
             let head = view.field(Field::Head);
             if !self.synced && self.address >= self.mark {
-                if std::mem::take(&mut self.catches_up) {
+                if std::mem::take(&mut self.moves_mark) {
                     self.mark = head;
                     continue;
                 }
