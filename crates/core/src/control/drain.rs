@@ -24,8 +24,8 @@ impl Control {
             self.say(Output::Send(worker, ToWorker::Drain(order)));
         }
         self.withdraw(worker);
-        let replaced = !matches!(reason, Reason::Scale | Reason::Drain | Reason::Shutdown)
-            && self.supervision.has_worker_or_will();
+        let replaced =
+            !matches!(reason, Reason::Scale | Reason::Drain) && self.supervision.has_worker_or_will();
         let input = if replaced {
             listeners::Input::WorkerReplaced { worker }
         } else {
