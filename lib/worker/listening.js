@@ -223,7 +223,6 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
 
   /** @param {number} listener whose server has become full */
   function full(listener) {
-    // For passed connections, the primary learns this when the next connection is returned.
     whileLinked(() => link.noRoom(listener));
   }
 

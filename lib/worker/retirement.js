@@ -229,7 +229,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   }
 
   /**
-   * The drain begins.
+   * The drain begins, unless the application ends the worker in its own way.
    *
    * @param {string} reason
    * @param {number} timeout in ms, after which the primary kills the worker
@@ -239,6 +239,8 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   }
 
   /**
+   * The drain begins, unless it has begun.
+   *
    * @param {string} reason
    * @param {number} timeout in ms
    */

@@ -104,8 +104,9 @@ pub enum Command {
     /// The listener must be closed. The sender is dropped when it is, so that the receiver can wait for it.
     RemoveListener(ListenerId, Sender<Infallible>),
     /// All workers are about to leave: accept all waiting clients, pass them to workers, and close the
-    /// sockets. The listeners stay until they are removed.
-    AcceptAllAndClose,
+    /// sockets. The listeners stay until they are removed. The barrier runs when no connection waits in the
+    /// dispatcher: all are on their way to workers.
+    AcceptAllAndClose(Barrier),
     /// The worker takes connections of the listener.
     Join(WorkerId, ListenerId),
     /// The worker takes no more connections of the listener.
@@ -117,8 +118,6 @@ pub enum Command {
         /// In the order of the connections in the batch.
         answers: Vec<Answer>,
     },
-    /// Runs when no connection waits in the dispatcher: all are on their way to workers.
-    WhenPassedOn(Barrier),
     /// Runs after all commands before it have been carried out.
     Barrier(Barrier),
     /// Requests the counts of connections so far.

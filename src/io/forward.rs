@@ -123,10 +123,9 @@ enum Command {
     WorkerExited(WorkerId),
     /// The worker listens on one of its own addresses.
     WorkerListens(WorkerId),
-    /// All workers are about to leave: accepts all waiting clients and closes the sockets.
-    AcceptAllAndClose,
-    /// Runs when no client waits for a worker: each is connected to one.
-    WhenConnected(Barrier),
+    /// All workers are about to leave: accepts all waiting clients and closes the sockets. The barrier runs when no
+    /// client waits for a worker: each is connected to one.
+    AcceptAllAndClose(Barrier),
     /// Runs after all commands before it have been carried out.
     Barrier(Barrier),
     Report(Sender<Vec<Report>>),
@@ -236,13 +235,9 @@ impl Forwarder {
     }
 
     /// All workers are about to leave, and none will be started: accepts all waiting clients and closes the sockets.
-    pub fn accept_all_and_close(&self) {
-        self.tell(Command::AcceptAllAndClose);
-    }
-
-    /// Runs `act` when no client waits for a worker. Dropped if the thread has ended.
-    pub fn when_connected(&self, act: Barrier) {
-        self.tell(Command::WhenConnected(act));
+    /// `act` runs when no client waits for a worker any more. Dropped if the thread has ended.
+    pub fn accept_all_and_close(&self, act: Barrier) {
+        self.tell(Command::AcceptAllAndClose(act));
     }
 
     /// Runs `act` on the forwarder's thread after all commands before it. Dropped if the thread has ended.

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use rcluster::io::barrier::Barrier;
 use rcluster_core::channel::{Tag, Writer};
 use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_sys::descriptor::duplicate;
@@ -172,7 +173,7 @@ fn sockets_that_workers_have_made_blocking_hold_up_nobody() {
         others_are_served(&primary, &other);
     }
     // It also ends, whatever state its threads are in.
-    primary.dispatcher.tell(Command::AcceptAllAndClose);
+    primary.dispatcher.tell(Command::AcceptAllAndClose(Barrier::new(|| ())));
     primary.dispatcher.tell(Command::RemoveListener(listener, std::sync::mpsc::channel().0));
     primary.settle();
 }

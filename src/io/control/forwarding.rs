@@ -72,8 +72,7 @@ impl Forwarding {
     /// Dropped without running if nothing is forwarded.
     pub(super) fn last_call(&self, act: Barrier) {
         if let Some(forwarder) = self.0.get() {
-            forwarder.accept_all_and_close();
-            forwarder.when_connected(act);
+            forwarder.accept_all_and_close(act);
         }
     }
 

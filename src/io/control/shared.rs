@@ -63,8 +63,7 @@ impl Common {
         let (act, on_forwarded) = signal();
         self.forwarding.last_call(act);
         let (act, on_passed_on) = signal();
-        self.dispatcher.tell(Command::AcceptAllAndClose);
-        self.dispatcher.tell(Command::WhenPassedOn(act));
+        self.dispatcher.tell(Command::AcceptAllAndClose(act));
         let forwarding = self.forwarding.clone();
         tokio::task::spawn_local(async move {
             // A thread that has ended has also closed its sockets, so the order is given in any case.

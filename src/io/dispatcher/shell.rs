@@ -205,7 +205,10 @@ impl Shell {
                 self.input(Input::ListenerRemoved { listener });
                 self.listeners.remove(listener, closed, &self.tools);
             }
-            Command::AcceptAllAndClose => self.accept_all_and_close(),
+            Command::AcceptAllAndClose(act) => {
+                self.accept_all_and_close();
+                self.when_passed_on.push(act);
+            }
             Command::Join(worker, listener) => {
                 // Occupy the slot first, because the brain may order accepting on the worker's behalf at
                 // once.
@@ -217,7 +220,6 @@ impl Shell {
                 self.listeners.vacate(worker, Some(listener), &mut self.tools);
                 self.input(Input::Left { worker, listener });
             }
-            Command::WhenPassedOn(act) => self.when_passed_on.push(act),
             Command::Barrier(act) => {
                 self.flush();
                 act.run();

@@ -104,7 +104,7 @@ impl Shell {
                 self.input(index, Input::Tick);
             }
         }
-        if !self.fronts.iter().any(Front::has_unconnected) {
+        if !self.when_connected.is_empty() && !self.fronts.iter().any(Front::has_unconnected) {
             self.when_connected.drain(..).for_each(Barrier::run);
         }
         Ok(Stop::No)
@@ -159,8 +159,10 @@ impl Shell {
                 self.connections.workers().remove(worker);
             }
             Command::WorkerListens(worker) => self.connections.workers().on_listening(worker),
-            Command::AcceptAllAndClose => self.accept_all_and_close()?,
-            Command::WhenConnected(act) => self.when_connected.push(act),
+            Command::AcceptAllAndClose(act) => {
+                self.accept_all_and_close()?;
+                self.when_connected.push(act);
+            }
             Command::Barrier(act) => act.run(),
             Command::Report(answer) => self.report(&answer),
             Command::Stop => unreachable!("handled by take_commands"),

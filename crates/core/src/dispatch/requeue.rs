@@ -1,6 +1,6 @@
 //! Connections that come back from workers.
 
-use super::listener::{Door, Listener};
+use super::listener::{Door, Listener, Member};
 use super::worker::Standing;
 use super::{Connection, Dispatch, Output, Refusal, Time, suspend};
 use crate::ids::{ListenerId, WorkerId};
@@ -106,11 +106,10 @@ impl<C: Connection> Dispatch<C> {
     #[must_use]
     pub fn hand_over_room(&self, worker: WorkerId) -> Option<usize> {
         let worker = &self.workers[self.place(worker)?];
+        let is_heir =
+            |member: &Member| member.door != Door::Full && !self.workers[member.place].is_suspended();
         let has_heirs = |listener: &ListenerId| {
-            let index = self.position(*listener);
-            let members = index.map(|index| self.listeners[index].members.iter()).into_iter().flatten();
-            let mut heirs = members.filter(|member| member.door != Door::Full);
-            heirs.any(|member| !self.workers[member.place].is_suspended())
+            self.position(*listener).is_some_and(|index| self.listeners[index].members.iter().any(is_heir))
         };
         if worker.standing != Standing::Leaving || !worker.left.iter().all(has_heirs) {
             return None;
