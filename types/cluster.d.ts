@@ -210,7 +210,10 @@ export interface Cluster extends TypedEmitter<ClusterEventMap> {
   /** The policy by which the worker with the fewest connections gets the next one. Not in the built-in. */
   readonly SCHED_LEAST_CONNECTIONS: number;
 
-  /** The policy by which the worker whose event loop is the least busy gets the next connection. Not in the built-in. */
+  /**
+   * The policy by which the worker with the lowest load gets the next connection: its connections, weighted by how busy
+   * its event loop is. Not in the built-in.
+   */
   readonly SCHED_LEAST_LOADED: number;
 
   /** The policy by which a client always gets the same worker. Not in the built-in. */
