@@ -134,7 +134,7 @@ export interface BroadcastChannel extends EventTarget {
   readonly name: string;
   /** Called with each message; `data` is the posted value. */
   onmessage: ((event: ChannelMessageEvent) => any) | null;
-  /** Called when a message cannot be deserialised. */
+  /** Called when a message cannot be deserialized. */
   onmessageerror: ((event: ChannelMessageEvent) => any) | null;
   /**
    * Sends a value to all other channels of the name, at most once to each. Messages of one sender arrive in order.

@@ -14,7 +14,7 @@ mod listeners;
 mod listening;
 mod outcomes;
 mod preread;
-mod recognise;
+mod recognize;
 mod sampler;
 mod shell;
 mod socket;

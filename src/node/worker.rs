@@ -178,7 +178,7 @@ impl WorkerLink {
 
     /// Hands over open connections to other workers, at most 32 at a time. The descriptors are duplicated:
     /// the caller then closes its own, which `closed()` counts. `by` is the rule by which clients of this
-    /// listener are recognised, as JSON.
+    /// listener are recognized, as JSON.
     #[napi(catch_unwind)]
     #[allow(clippy::needless_pass_by_value, reason = "napi hands arrays over by value")]
     pub fn hand_over(&self, listener: u32, connections: Vec<OpenConnection>, by: String) -> Result<()> {

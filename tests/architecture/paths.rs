@@ -270,7 +270,7 @@ fn comments_and_quotes_are_skipped() {
 }
 
 #[test]
-fn a_forbidden_path_is_recognised() {
+fn a_forbidden_path_is_recognized() {
     let reaches = |source: &str, forbidden: &str| {
         let module = ["crate", "core"].map(str::to_owned);
         named_paths(&module, source).iter().any(|named| named.reaches(forbidden))

@@ -38,7 +38,7 @@ pub fn passed_descriptors(
     (3..).take(count as usize).map(|number| (number, name())).collect()
 }
 
-/// The name under which the manager stores a listening socket, so that it is recognised when it is passed
+/// The name under which the manager stores a listening socket, so that it is recognized when it is passed
 /// back.
 #[must_use]
 pub fn stored_name(ip: impl std::fmt::Display, port: u16) -> String {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::connection::{AwaitingHook, Conn, address_of};
 use super::listeners::Listeners;
-use super::preread::{Preread, Recognised};
-use super::recognise::{look, recognised};
+use super::preread::{Preread, Recognized};
+use super::recognize::{look, recognized};
 use super::tools::Tools;
 use rcluster_core::hook::{Answer, Batch, HookCounts, HookQueue};
 use rcluster_core::ids::ListenerId;
@@ -51,10 +51,10 @@ impl Arrivals {
         };
         let peer = peer(&fd).map(address_of);
         if !plan.preread.is_needed() {
-            return Some((listener, recognised(fd, peer.map(Key::from))));
+            return Some((listener, recognized(fd, peer.map(Key::from))));
         }
         match look(&plan.preread, &fd, peer, false) {
-            Verdict::Decided(key) => Some((listener, recognised(fd, key))),
+            Verdict::Decided(key) => Some((listener, recognized(fd, key))),
             Verdict::Undecided => {
                 let until = tools.now() + plan.preread_timeout;
                 let at_once = self.preread.enter(listener, fd, peer, until, tools.poller())?;
@@ -100,8 +100,8 @@ impl Arrivals {
         tools: &Tools,
     ) -> Option<Arrived> {
         let rule = |listener| listeners.plan(listener).map(|plan| &plan.preread);
-        let Recognised { listener, fd, key } = self.preread.look(number, rule, last, tools.poller())?;
-        Some((listener, recognised(fd, key)))
+        let Recognized { listener, fd, key } = self.preread.look(number, rule, last, tools.poller())?;
+        Some((listener, recognized(fd, key)))
     }
 
     /// A client whose time for sending its key is up.

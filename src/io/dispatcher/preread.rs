@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::recognise::look;
+use super::recognize::look;
 use super::token::Token;
 use rcluster_core::ids::ListenerId;
 use rcluster_core::pending::Pending;
@@ -17,7 +17,7 @@ use rcluster_sys::epoll::{Interest, Poller};
 const MAX_PENDING: usize = 256;
 
 /// A connection that need not wait any longer, and the key of its client.
-pub(super) struct Recognised {
+pub(super) struct Recognized {
     pub(super) listener: ListenerId,
     pub(super) fd: Descriptor,
     pub(super) key: Option<Key>,
@@ -63,7 +63,7 @@ impl Preread {
         rule: impl Fn(ListenerId) -> Option<&'rule PrereadRule>,
         last: bool,
         poller: &Poller,
-    ) -> Option<Recognised> {
+    ) -> Option<Recognized> {
         let (listener, Client { fd, peer }) = self.0.get(number)?;
         // A listener that has been removed needs no key.
         let verdict = match rule(listener) {
@@ -74,7 +74,7 @@ impl Preread {
         let (listener, Client { fd, .. }) = self.0.take(number)?;
         // Fails only if the poller could not add it.
         let _ = poller.remove(&fd);
-        Some(Recognised { listener, fd, key })
+        Some(Recognized { listener, fd, key })
     }
 
     pub(super) fn next_deadline(&self) -> Option<Duration> {

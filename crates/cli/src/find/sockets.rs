@@ -84,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_is_recognised_by_its_file_or_by_its_thread() {
+    fn a_primary_is_recognized_by_its_file_or_by_its_thread() {
         let abstract_name = format!("@rcluster/{}/{}", own_user(), std::process::id());
         assert_eq!(own_primary(&abstract_name), None, "this process is no primary");
         let (start, end) = (Barrier::new(2), Barrier::new(2));

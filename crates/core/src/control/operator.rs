@@ -31,7 +31,7 @@ use crate::base64;
 use crate::examine::Examination;
 use crate::ids::{self, Slot, WorkerId};
 
-/// The name of the primary's thread that serves the clients. The command recognises a primary by it that does not answer.
+/// The name of the primary's thread that serves the clients. The command recognizes a primary by it that does not answer.
 pub const THREAD: &str = "rcluster-ctl";
 
 /// The largest number of clients at a time.

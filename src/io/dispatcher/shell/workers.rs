@@ -5,7 +5,7 @@ use crate::io::dispatcher::DispatcherEvent;
 use crate::io::dispatcher::channel::{Incoming, Read, Reclaimed, Sending};
 use crate::io::dispatcher::connection::Conn;
 use crate::io::dispatcher::failure::WorkerError;
-use crate::io::dispatcher::recognise;
+use crate::io::dispatcher::recognize;
 use crate::io::dispatcher::workers::Queued;
 use rcluster_core::channel::{MAX_MESSAGE, Message, Tag};
 use rcluster_core::dispatch::{Input, Refusal};
@@ -42,7 +42,7 @@ impl Shell {
             self.pause();
         }
         if !unsent.is_empty() {
-            let conns = recognise::unreceived(&self.listeners, unsent);
+            let conns = recognize::unreceived(&self.listeners, unsent);
             self.input(Input::Unsent { worker, conns });
         }
         if let Some(error) = broken {
@@ -53,7 +53,7 @@ impl Shell {
     /// Reclaims the connections that the worker has not received.
     pub(super) fn reclaim(&mut self, worker: WorkerId) {
         let reclaimed = self.workers.reclaim(worker, self.must_keep_descriptors());
-        let conns = reclaimed.map(|reclaimed| recognise::unreceived(&self.listeners, reclaimed.conns));
+        let conns = reclaimed.map(|reclaimed| recognize::unreceived(&self.listeners, reclaimed.conns));
         self.input(Input::Reclaimed { worker, conns: conns.unwrap_or_default() });
     }
 
@@ -143,8 +143,8 @@ impl Shell {
             do_not_linger(&conn);
             let plan = self.listeners.plan(listener);
             let conn = match kept {
-                Some(kept) => recognise::handed_over(plan, conn, kept, from),
-                None => recognise::returned(plan, conn),
+                Some(kept) => recognize::handed_over(plan, conn, kept, from),
+                None => recognize::returned(plan, conn),
             };
             self.input(Input::Returned { worker, listener, conn, why });
         }
@@ -177,7 +177,7 @@ impl Shell {
         };
         let reclaimed = self.workers.reclaim(worker, self.must_keep_descriptors());
         let Some(Reclaimed { conns, all }) = reclaimed else { return };
-        let conns = recognise::unreceived(&self.listeners, conns);
+        let conns = recognize::unreceived(&self.listeners, conns);
         // Descriptors may have become available only after the reads above.
         if !all || outcome == ReadOutcome::Later {
             if !all {

@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn default_places_are_recognised_by_their_names() {
+    fn default_places_are_recognized_by_their_names() {
         for text in candidates("auto", Some("/run/app"), Some("/run/user/1000")) {
             assert!(Place::is_known(&text), "{text}");
         }

@@ -36,7 +36,7 @@ fn key(plan: Option<&Plan>, fd: &Descriptor) -> Option<Key> {
     }
 }
 
-pub(super) fn recognised(fd: Descriptor, key: Option<Key>) -> Conn {
+pub(super) fn recognized(fd: Descriptor, key: Option<Key>) -> Conn {
     Conn::new(fd, key.map(Home::Client))
 }
 
@@ -44,12 +44,12 @@ pub(super) fn recognised(fd: Descriptor, key: Option<Key>) -> Conn {
 /// again. The hook is not called again.
 pub(super) fn returned(plan: Option<&Plan>, fd: Descriptor) -> Conn {
     let key = key(plan, &fd);
-    recognised(fd, key)
+    recognized(fd, key)
 }
 
 /// For a connection that a worker has served, the key is from the client's last request, as the worker
 /// reports. Without one, the key is the address, but with a preference for the slot of that worker, which may
-/// have given the client a cookie or similar to be recognised by.
+/// have given the client a cookie or similar to be recognized by.
 pub(super) fn handed_over(plan: Option<&Plan>, fd: Descriptor, kept: Kept, from: Option<Slot>) -> Conn {
     let by_content = preread_rule(plan).is_some_and(|rule| rule.by.is_content());
     let key = match kept.key.filter(|_| by_content) {
@@ -60,12 +60,12 @@ pub(super) fn handed_over(plan: Option<&Plan>, fd: Descriptor, kept: Kept, from:
         }
         None => key(plan, &fd),
     };
-    recognised(fd, key).kept_by_worker(kept)
+    recognized(fd, key).kept_by_worker(kept)
 }
 
 /// Connections that a worker has not received; those for which the app's choice is known keep it.
 pub(super) fn unreceived(listeners: &Listeners, conns: Vec<Unreceived>) -> Vec<(ListenerId, Conn)> {
-    let recognise = |Unreceived { listener, fd, chosen, kept }| {
+    let recognize = |Unreceived { listener, fd, chosen, kept }| {
         let plan = listeners.plan(listener);
         let conn = match (chosen, kept) {
             (Some(worker), None) => Conn::new(fd, Some(Home::Worker(worker))),
@@ -75,5 +75,5 @@ pub(super) fn unreceived(listeners: &Listeners, conns: Vec<Unreceived>) -> Vec<(
         };
         (listener, conn)
     };
-    conns.into_iter().map(recognise).collect()
+    conns.into_iter().map(recognize).collect()
 }
