@@ -8,6 +8,7 @@ const { spawn } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const net = require('node:net');
+const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withForward } = require('../helpers/forward.js');
@@ -49,6 +50,28 @@ test('a directory of sockets that is removed is created again, and listening wor
       assert.match(await app.get('/new'), new RegExp(`^(${id}|${last.id}) /new 0$`));
     }
   }));
+
+test('the directory of a killed primary is removed by the next one, but not by one beside it', async (t) => {
+  const folder = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-owners-'));
+  t.after(() => fs.rmSync(folder, { recursive: true }));
+  const env = { TMPDIR: folder };
+  const directories = () => fs.readdirSync(folder).filter((name) => name.startsWith('rcluster-own-'));
+  await withForward({}, env, (beside) =>
+    withForward({}, env, async (app) => {
+      const [kept, left] = [beside, app].map(({ workers: [{ address }] }) =>
+        path.basename(path.dirname(path.dirname(address))),
+      );
+      process.kill(app.pid, 'SIGKILL');
+      await app.exited;
+      assert.deepStrictEqual(new Set(directories()), new Set([kept, left]));
+      await withForward({}, env, async (next) => {
+        assert.ok(!directories().includes(left));
+        assert.match(await beside.get('/beside'), /^[12] \/beside 0$/);
+        assert.match(await next.get('/next'), /^[12] \/next 0$/);
+      });
+    }),
+  );
+});
 
 for (const to of /** @type {const} */ (['path', 'port'])) {
   test(`workers of another user are reached by their ${to}`, { skip }, () =>

@@ -3,12 +3,14 @@
 //! Nothing that a worker can change is accessed by its path: its directory and the files in it are opened
 //! without following links, and are used through those descriptors.
 
+mod lock;
+
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, open, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, fstatat, mkdirat};
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchown, geteuid, unlinkat};
 
@@ -51,6 +53,8 @@ impl Owner {
 pub struct SocketDirectory {
     path: PathBuf,
     fd: Arc<OwnedFd>,
+    /// Tells other processes that it is in use. None where the file system has no locks.
+    _lock: Option<Flock<OwnedFd>>,
     /// Where it may be, in this order.
     places: Vec<PathBuf>,
 }
@@ -59,11 +63,17 @@ impl SocketDirectory {
     /// Creates one in the directory for temporary files or, if that path is too long for a socket's name or
     /// is not writable, in `$XDG_RUNTIME_DIR`, `/dev/shm` or `/tmp`. The error is that of the first attempt.
     ///
+    /// Removes those that killed processes of the same user have left there.
+    ///
     /// Must be called by the thread of JavaScript, which alone changes the environment.
     pub fn new() -> Result<Self, SysError> {
         let runtime = std::env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
         let places = [Some(std::env::temp_dir()), runtime, Some("/dev/shm".into()), Some("/tmp".into())];
-        Self::in_one_of(places.into_iter().flatten().collect())
+        let made = Self::in_one_of(places.into_iter().flatten().collect())?;
+        if let Some(place) = made.path.parent() {
+            lock::remove_abandoned(place);
+        }
+        Ok(made)
     }
 
     /// Creates another one in one of the same places.
@@ -74,18 +84,15 @@ impl SocketDirectory {
     fn in_one_of(places: Vec<PathBuf>) -> Result<Self, SysError> {
         let mut first = None;
         for place in &places {
-            let template = place.join("rcluster-own-XXXXXX");
+            let template = place.join(format!("{}XXXXXX", lock::PREFIX));
             let length = template.as_os_str().len() + 1 + LONGEST_NAMES;
             let made = if length > LONGEST_UNIX_PATH {
                 Err(Errno::ENAMETOOLONG)
             } else {
-                nix::unistd::mkdtemp(&template).and_then(|path| {
-                    let fd = Arc::new(open(&path, directory(), Mode::empty())?);
-                    Ok((path, fd))
-                })
+                lock::make_locked(&template)
             };
             match made {
-                Ok((path, fd)) => return Ok(Self { path, fd, places }),
+                Ok((path, fd, lock)) => return Ok(Self { path, fd: Arc::new(fd), _lock: lock, places }),
                 Err(errno) => first = first.or(Some(errno)),
             }
         }
@@ -101,8 +108,7 @@ impl SocketDirectory {
     /// Whether its path still leads to it. Programs that clean up temporary files may have removed it.
     #[must_use]
     pub fn is_in_place(&self) -> bool {
-        let there = fstatat(AT_FDCWD, &self.path, AtFlags::AT_SYMLINK_NOFOLLOW);
-        matches!((there, fstat(&self.fd)), (Ok(there), Ok(ours)) if is_same(&there, &ours))
+        leads_to(&self.path, &self.fd)
     }
 
     /// Creates a directory in it that only its owner and root can enter.
@@ -197,6 +203,12 @@ impl Drop for WorkerDirectory {
         // What the worker has left in it is removed with the parent directory.
         let _ = unlinkat(self.parent.as_fd(), self.name.as_str(), UnlinkatFlags::RemoveDir);
     }
+}
+
+/// Whether a path leads to this open directory.
+fn leads_to(path: &Path, fd: &OwnedFd) -> bool {
+    let there = fstatat(AT_FDCWD, path, AtFlags::AT_SYMLINK_NOFOLLOW);
+    matches!((there, fstat(fd)), (Ok(there), Ok(open)) if is_same(&there, &open))
 }
 
 fn directory() -> OFlag {
