@@ -22,16 +22,18 @@ if (args[0] === 'doctor') {
 }
 
 if (args[0] === 'start') {
-  const { spawnSync } = require('node:child_process');
-  const { status, signal, stdout, error } = spawnSync(file, args, {
-    argv0: 'rcluster',
-    env,
-    stdio: ['inherit', 'pipe', 'inherit'],
-    encoding: 'utf8',
+  const { spawn } = require('node:child_process');
+  const child = spawn(file, args, { argv0: 'rcluster', env, stdio: ['inherit', 'pipe', 'inherit'] });
+  let output = '';
+  child.stdout.setEncoding('utf8').on('data', (text) => (output += text));
+  child.on('error', (error) => {
+    throw error;
   });
-  if (error) throw error;
-  if (status === PLAN) void require('../lib/cli/start').start(JSON.parse(stdout));
-  else end(stdout, status, signal);
+  const load = loadStart();
+  child.on('close', (status, signal) => {
+    if (status === PLAN) void load().start(JSON.parse(output));
+    else end(output, status, signal);
+  });
 } else if (typeof process.execve === 'function') {
   process.execve(file, ['rcluster', ...args], env);
 } else {
@@ -53,6 +55,21 @@ function executable() {
     const { message } = /** @type {Error} */ (error);
     process.stderr.write(`rcluster: ${message}\n`);
     return process.exit(1);
+  }
+}
+
+/**
+ * Loads the primary while the executable runs. An error that occurs meanwhile is for later: wrong options come first.
+ * @returns {() => typeof import('../lib/cli/start')}
+ */
+function loadStart() {
+  try {
+    const loaded = require('../lib/cli/start');
+    return () => loaded;
+  } catch (error) {
+    return () => {
+      throw error;
+    };
   }
 }
 
