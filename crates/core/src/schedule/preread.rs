@@ -101,6 +101,7 @@ impl PrereadRule {
             Some(Proxy::Header { address, length }) => (address.or(peer), &bytes[length..]),
             None | Some(Proxy::Undecided | Proxy::None) => (peer, bytes),
         };
+        let request = without_empty_lines(request);
         let found = match &self.by {
             By::Address => Found::Nothing,
             By::Cookie(name) => in_headers(request, b"cookie", |value| cookie(value, name.as_bytes())),
@@ -139,6 +140,8 @@ const V1: &[u8] = b"PROXY ";
 const V1_LONGEST: usize = 107;
 const V2: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 const V2_FIXED: usize = 16;
+/// Those of version 6 of the Internet protocol, with ports.
+const V2_LONGEST_ADDRESSES: usize = 36;
 
 fn proxy_header(bytes: &[u8]) -> Proxy {
     if starts(bytes, V1) {
@@ -188,16 +191,25 @@ fn proxy_v2(bytes: &[u8]) -> Proxy {
     let Some((fixed, rest)) = bytes.split_first_chunk::<V2_FIXED>() else { return Proxy::Undecided };
     let [.., version_and_command, family, high, low] = *fixed;
     let length = usize::from(u16::from_be_bytes([high, low]));
-    if version_and_command >> 4 != 2 || V2_FIXED + length > LIMIT {
+    if version_and_command >> 4 != 2 {
         return Proxy::None;
     }
-    let Some(addresses) = rest.get(..length) else { return Proxy::Undecided };
+    // Of a header that is longer than what is examined, only the addresses are read. The request is not reached.
+    let is_too_long = V2_FIXED + length > LIMIT;
+    let needed = if is_too_long { V2_LONGEST_ADDRESSES } else { length };
+    let Some(addresses) = rest.get(..needed) else { return Proxy::Undecided };
     let address = match (version_and_command & 0xf, family >> 4) {
         (1, 1) => addresses.first_chunk().map(|source| Address::V4(*source)),
         (1, 2) => addresses.first_chunk().map(|source| Address::V6(*source)),
         _ => None,
     };
-    Proxy::Header { address, length: V2_FIXED + length }
+    Proxy::Header { address, length: if is_too_long { V2_FIXED + rest.len() } else { V2_FIXED + length } }
+}
+
+/// Servers ignore empty lines before a request line (RFC 9112, section 2.2); so does Node's parser.
+fn without_empty_lines(request: &[u8]) -> &[u8] {
+    let begin = request.iter().position(|byte| !matches!(byte, b'\r' | b'\n'));
+    &request[begin.unwrap_or(request.len())..]
 }
 
 /// Whether it may be the beginning of an HTTP/1 request. A TLS handshake is not, for example.

@@ -59,6 +59,16 @@ fn a_client_without_a_valid_request_is_identified_by_its_address() {
 }
 
 #[test]
+fn empty_lines_before_the_request_are_ignored() {
+    for head in ["\r\nGET /?sid=a HTTP/1.1\r\n", "\n\r\n\nGET /?sid=a HTTP/1.1\nCookie: sid=a\n\n"] {
+        assert_eq!(look(&by(By::Query("sid".into())), head.as_bytes()), named("a"), "{head:?}");
+    }
+    let head = b"\r\n\r\nPOST / HTTP/1.1\r\nCookie: sid=a\r\n\r\n";
+    assert_eq!(look(&by(By::Cookie("sid".into())), head), named("a"));
+    assert_eq!(look(&by(By::Cookie("sid".into())), b"\r\n"), Verdict::Undecided);
+}
+
+#[test]
 fn the_wait_for_bytes_is_limited() {
     let rule = by(By::Cookie("sid".into()));
     let endless = [b"GET / HTTP/1.1\r\n".as_slice(), &[b'x'; 2 * LIMIT]].concat();
@@ -89,6 +99,8 @@ fn a_proxy_sends_the_address() {
         (v2(0, 0, &[]), at(PEER)),
         (v2(1, 0x31, &[0; 216]), at(PEER)),
         (v2(1, 0x11, &[1, 2]), at(PEER)),
+        // Longer than what is examined.
+        (v2(1, 0x11, &[&[192, 0, 2, 7][..], &[0; 60_000]].concat()), v4),
         (b"GET / HTTP/1.1\r\n".to_vec(), at(PEER)),
     ];
     for (bytes, expected) in cases {
