@@ -174,3 +174,14 @@ test('without a terminal, it names the alternatives', { skip }, () => {
   assert.deepStrictEqual([status, stdout], [2, '']);
   assert.match(stderr, /`top` needs a terminal; .*`rcluster status`/);
 });
+
+test('a dumb terminal is none', { skip }, () =>
+  withTop(
+    { workers: 1 },
+    async (app, terminal) => {
+      await terminal.shows(/`top` needs a terminal/);
+      assert.strictEqual((await terminal.ended()).code, 2);
+    },
+    { env: { TERM: 'dumb' } },
+  ),
+);

@@ -1,7 +1,7 @@
 //! Printing, and the exit code of the process.
 
 use std::fmt::{self, Write as _};
-use std::io::{ErrorKind, Write as _};
+use std::io::{ErrorKind, IsTerminal, Write as _};
 use std::process::ExitCode;
 
 /// Why a command has failed. Each kind has an exit code.
@@ -33,6 +33,11 @@ impl fmt::Display for Failure {
         let (Self::Refused(text) | Self::Usage(text) | Self::NotRunning(text) | Self::TimedOut(text)) = self;
         f.write_str(text)
     }
+}
+
+/// Whether lines on this stream can be written over. On a dumb terminal, such as that of an editor, they cannot.
+pub(crate) fn is_screen(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|name| name != "dumb")
 }
 
 /// Prints text for people, see [`shown`].

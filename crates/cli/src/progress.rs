@@ -1,10 +1,10 @@
 //! The progress of a long command: on a terminal one line that is overwritten, otherwise a line for each
 //! step.
 
-use std::io::{IsTerminal, Write, stderr};
+use std::io::{Write, stderr};
 use std::time::{Duration, Instant};
 
-use crate::output::complain;
+use crate::output::{complain, is_screen};
 use crate::units;
 
 /// Events that report a problem: they stay on the terminal.
@@ -34,7 +34,7 @@ struct Line {
 impl Progress {
     pub(crate) fn new(command: &'static str) -> Self {
         let line = Line { command, since: Instant::now(), started: 0, ready: 0, ended: 0, is_shown: false };
-        Self { line: stderr().is_terminal().then_some(line) }
+        Self { line: is_screen(&stderr()).then_some(line) }
     }
 
     /// Shows the next step; `described` is its text on a line of its own.

@@ -25,7 +25,7 @@ use self::view::Theme;
 use crate::args::Top;
 use crate::connection::{Connection, Message, ended};
 use crate::follow::describe;
-use crate::output::Failure;
+use crate::output::{Failure, is_screen};
 use crate::{Outcome, find};
 
 /// How often the status document is requested.
@@ -48,7 +48,7 @@ enum News {
 }
 
 pub(crate) fn run(options: &Top) -> Outcome {
-    if !std::io::stdin().is_terminal() || !std::io::stdout().is_terminal() {
+    if !std::io::stdin().is_terminal() || !is_screen(&std::io::stdout()) {
         let text = "`top` needs a terminal; without one there are `rcluster status` and `rcluster events`";
         return Err(Failure::Usage(text.into()));
     }
