@@ -10,7 +10,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
-use rcluster_sys::closer::Descriptor;
+use rcluster_sys::closer::{Descriptor, do_not_linger};
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::listen::{accept, has_client, stop_listening};
 
@@ -87,7 +87,12 @@ fn carry_out(socket: &impl AsFd, tell: &impl Fn(Outcome)) {
         }
         match accept(socket) {
             // Sent one by one, because the next call may block.
-            Ok(Some(connection)) => tell(Outcome::Connection(connection)),
+            Ok(Some(connection)) => {
+                // It has inherited the options that workers have set on the listening socket, and whichever thread closes
+                // it must not be blocked.
+                do_not_linger(&connection);
+                tell(Outcome::Connection(connection));
+            }
             Ok(None) => break,
             Err(error) => return tell(Outcome::Failed(error)),
         }
@@ -100,6 +105,9 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::sync::mpsc::channel;
     use std::time::Duration;
+
+    use nix::libc::linger;
+    use nix::sys::socket::{getsockopt, setsockopt, sockopt};
 
     use super::*;
     use rcluster_sys::closer::Closer;
@@ -132,5 +140,16 @@ mod tests {
         drop(acceptor);
         assert!(matches!(next(), Outcome::Failed(_)));
         thread.join().unwrap();
+    }
+
+    #[test]
+    fn a_connection_does_not_linger_whatever_a_worker_has_set_on_the_listening_socket() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        setsockopt(&listener, sockopt::Linger, &linger { l_onoff: 1, l_linger: 3600 }).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (tell, outcomes) = channel();
+        carry_out(&listener, &|outcome| tell.send(outcome).unwrap());
+        let Ok(Outcome::Connection(connection)) = outcomes.recv() else { panic!("no connection") };
+        assert_eq!(getsockopt(&connection, sockopt::Linger).unwrap().l_onoff, 0);
     }
 }

@@ -15,7 +15,7 @@ use super::{DispatcherEvent, SocketsReport};
 use rcluster_core::accept_watch::Sample;
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
 use rcluster_core::schedule::Plan;
-use rcluster_sys::closer::{Descriptor, do_not_linger};
+use rcluster_sys::closer::Descriptor;
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::BoundPath;
 use rcluster_sys::schedule::time_on_cpu;
@@ -260,10 +260,7 @@ impl Listeners {
     /// Takes a connection accepted from a socket that workers also hold. `None` if the listener has been
     /// removed.
     pub(super) fn foreign(&self, listener: ListenerId, fd: OwnedFd) -> Option<Descriptor> {
-        let listening = self.all.get(&listener)?;
-        // It has inherited the options that workers have set on the listening socket.
-        do_not_linger(&fd);
-        Some(listening.foreign(fd))
+        Some(self.all.get(&listener)?.foreign(fd))
     }
 
     /// Starts or stops one-shot reports of the next client on the sockets from which workers accept.
