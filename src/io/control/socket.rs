@@ -19,7 +19,9 @@ use rcluster_core::ids::WorkerId;
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::closer::{Closer, Descriptor};
 use rcluster_sys::error::{Doing, SysError};
-use rcluster_sys::passing::{JAM_PAUSE, Loss, Next, Received, Sent, is_message_socket, receive_next, send};
+use rcluster_sys::passing::{
+    JAM_PAUSE, Loss, Next, Received, Sent, is_message_socket, receive_next, send, send_from,
+};
 
 /// The maximum number of frames queued for a worker that does not read them. Each answers a request, so a
 /// worker that reads its answers stays far below it.
@@ -45,8 +47,8 @@ pub(super) enum SocketError {
     System(#[from] SysError),
 }
 
-/// A frame on its way to a worker.
-type Outgoing = (Vec<u8>, Vec<OwnedFd>);
+/// A frame that waits to be sent to a worker. The worker may have got the descriptor before, with another frame.
+type Outgoing = (Vec<u8>, Vec<Descriptor>);
 
 /// The socket between a worker and its primary. The worker may have sent descriptors that have not been
 /// received, which close(2) closes as well and may block on: so a thread that may block closes it.
@@ -91,6 +93,7 @@ impl Unsent {
 #[derive(Debug)]
 pub(super) struct ControlSocket {
     socket: Socket,
+    closer: Closer,
     outbox: mpsc::Sender<Outgoing>,
     unsent: Arc<Unsent>,
     flushing: mpsc::Sender<Sender<()>>,
@@ -129,7 +132,8 @@ impl ControlSocket {
             tokio::task::spawn_local(reader).abort_handle(),
             tokio::task::spawn_local(writer).abort_handle(),
         ];
-        Ok((Self { socket, outbox, unsent, flushing, tasks }, all_read))
+        let closer = closer.clone();
+        Ok((Self { socket, closer, outbox, unsent, flushing, tasks }, all_read))
     }
 
     /// Sends a frame, with a descriptor if given. Unless frames are queued, it is in the socket on return,
@@ -148,6 +152,7 @@ impl ControlSocket {
             }
         }
         self.unsent.one_more();
+        let fds = fds.into_iter().map(|fd| Descriptor::foreign(fd, &self.closer)).collect();
         // The queue closes when the worker dies, which the control thread learns separately.
         match self.outbox.try_send((bytes, fds)) {
             Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
@@ -364,11 +369,11 @@ async fn write(
 async fn send_frame(
     socket: &AsyncFd<Arc<Descriptor>>,
     bytes: &[u8],
-    fds: &[OwnedFd],
+    fds: &[Descriptor],
 ) -> Result<(), SysError> {
     loop {
         let mut ready = fairly(socket.writable()).await.doing("waiting to send a control frame")?;
-        match send(socket.as_fd(), bytes, fds)? {
+        match send_from(socket.as_fd(), bytes, fds)? {
             Sent::Full => ready.clear_ready(),
             // The socket is writable, and nothing reports when the kernel accepts descriptors again.
             Sent::TooManyOnTheirWay => {

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::convert::Infallible;
 use std::env::current_dir;
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel};
 use std::time::{Duration, Instant};
@@ -19,6 +19,7 @@ use crate::io::dispatcher::{Command as ToDispatcher, Dispatcher};
 use rcluster_core::control::listeners::{ListenAddress, ListenerSpec, Opened, Sharing, shorter};
 use rcluster_core::frames::{Family, Kind, Reply, Sockname};
 use rcluster_core::ids::{ListenerId, Slot, WorkerId};
+use rcluster_sys::closer::do_not_linger;
 use rcluster_sys::descriptor::duplicate;
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::group::Group;
@@ -26,18 +27,34 @@ use rcluster_sys::listen::{
     self, Access, Bound, BoundPath, Leftover, ObservedPath, UdpOptions, address_text,
 };
 
+/// A socket that workers hold as well. One of them may have turned it into a connection that lingers, which close(2) would
+/// wait for.
+struct Held(OwnedFd);
+
+impl AsFd for Held {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        do_not_linger(&self.0);
+    }
+}
+
 /// A listening socket that workers share.
 struct Shared {
     /// Dropped first: while the socket is open, its file's inode cannot be reused.
     _path: Option<BoundPath>,
-    socket: OwnedFd,
+    socket: Held,
 }
 
 /// A listening socket for each slot, opened when a worker of the slot requests it. The dispatcher has
 /// duplicates of all.
 struct PerSlot {
     group: Group,
-    sockets: HashMap<Slot, OwnedFd>,
+    sockets: HashMap<Slot, Held>,
     /// A listening socket without a slot: the first one, which shows whether the address is available.
     spare: Option<OwnedFd>,
 }
@@ -148,7 +165,7 @@ impl Sockets {
                 plan,
             });
             let opened = Opened { kind: kind(bound.kind), sockname: bound.sockname.map(|at| sockname(&at)) };
-            self.shared.insert(listener, Shared { socket: bound.fd, _path: None });
+            self.shared.insert(listener, Shared { socket: Held(bound.fd), _path: None });
             self.passed_per_slot.insert(listener);
             return Ok(opened);
         }
@@ -169,7 +186,7 @@ impl Sockets {
             Ok(Bound { fd: socket, path: Some(path), .. }) => {
                 named.file = path.observe();
                 if let Some(shared) = self.shared.get_mut(&listener) {
-                    *shared = Shared { socket, _path: Some(path) };
+                    *shared = Shared { socket: Held(socket), _path: Some(path) };
                 } else {
                     let path = Some(path);
                     self.dispatcher.tell(ToDispatcher::AddSocket { listener, socket, path });
@@ -199,7 +216,7 @@ impl Sockets {
                 plan,
             });
         } else {
-            self.shared.insert(listener, Shared { socket, _path: path });
+            self.shared.insert(listener, Shared { socket: Held(socket), _path: path });
         }
         opened
     }
@@ -256,7 +273,7 @@ impl Sockets {
             };
             let socket = per_slot.spare.insert(spare);
             let (for_dispatcher, for_worker) = (duplicate(socket)?, duplicate(socket)?);
-            per_slot.sockets.extend(per_slot.spare.take().map(|socket| (slot, socket)));
+            per_slot.sockets.extend(per_slot.spare.take().map(|socket| (slot, Held(socket))));
             self.dispatcher.tell(ToDispatcher::AddSlot { listener, slot, socket: for_dispatcher });
             return Ok(Some(for_worker));
         }
@@ -296,4 +313,21 @@ fn kind(kind: listen::Kind) -> Kind {
 fn sockname(at: &std::net::SocketAddr) -> Sockname {
     let family = if at.is_ipv4() { Family::IPv4 } else { Family::IPv6 };
     Sockname { address: address_text(at), family, port: at.port() }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use rcluster_testing::lingering;
+
+    use super::*;
+
+    #[test]
+    fn a_socket_that_a_worker_has_turned_into_a_lingering_connection_is_closed_without_waiting() {
+        let (fd, mut peer) = lingering();
+        drop(Held(fd));
+        // Nothing has been read so far, so closing cannot have waited for that.
+        assert!(peer.read_to_end(&mut Vec::new()).is_ok());
+    }
 }

@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
@@ -74,6 +75,27 @@ fn unexpected_descriptors_do_not_block_read_or_not() {
         drop(second);
         drop(control);
         tokio::task::yield_now().await;
+    });
+}
+
+#[test]
+fn a_descriptor_that_waits_for_its_worker_does_not_block_when_the_socket_is_dropped() {
+    on_a_thread(|| async {
+        let (ours, theirs) = message_pair().unwrap();
+        let (sender, _events) = mpsc::channel(QUEUE);
+        let (control, _all_read) = ControlSocket::start(WORKER, ours, &Closer::new(), sender).unwrap();
+        let frame = ToWorker::Promote { slot: rcluster_core::ids::Slot(7) };
+        while control.unsent.count() == 0 {
+            control.send(&frame, None).unwrap();
+        }
+        let (fd, mut peer) = lingering();
+        control.send(&frame, Some(fd)).unwrap();
+        drop((control, theirs));
+        // The tasks end, and with them the queue.
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+        peer.read_to_end(&mut Vec::new()).unwrap();
     });
 }
 
