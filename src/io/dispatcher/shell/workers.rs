@@ -13,6 +13,10 @@ use rcluster_core::ids::{ListenerId, WorkerId};
 use rcluster_sys::client::is_connection;
 use rcluster_sys::closer::{Descriptor, do_not_linger};
 
+/// The maximum number of turns in which a dead worker's channel is read: more than it can have filled. A child of it that
+/// holds the channel as well may send without end.
+const LAST_TURNS: usize = 32;
+
 impl Shell {
     /// Queues a connection for a worker.
     pub(super) fn enqueue(&mut self, worker: WorkerId, listener: ListenerId, conn: Conn) {
@@ -169,17 +173,13 @@ impl Shell {
             return;
         }
         self.listeners.vacate(worker, None, &mut self.tools);
-        let outcome = loop {
-            match self.read_channel(worker) {
-                ReadOutcome::More => {}
-                outcome => break outcome,
-            }
-        };
+        let mut turns = (0..LAST_TURNS).map(|_| self.read_channel(worker));
+        let outcome = turns.find(|outcome| *outcome != ReadOutcome::More);
         let reclaimed = self.workers.reclaim(worker, self.must_keep_descriptors());
         let Some(Reclaimed { conns, all }) = reclaimed else { return };
         let conns = recognize::unreceived(&self.listeners, conns);
         // Descriptors may have become available only after the reads above.
-        if !all || outcome == ReadOutcome::Later {
+        if !all || outcome == Some(ReadOutcome::Later) {
             if !all {
                 self.pause();
             }
