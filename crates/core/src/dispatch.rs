@@ -156,9 +156,10 @@ impl<C: Connection> Dispatch<C> {
                     self.workers[place].woke(now);
                 }
             }
-            Input::Reclaimed { worker, conns } => {
+            Input::Reclaimed { worker, conns, all } => {
                 if let Some(place) = self.place(worker) {
-                    self.workers[place].emptied(conns.len());
+                    let again_at = (!all).then(|| now.saturating_add(self.config.reclaim_again_after));
+                    self.workers[place].reclaimed(conns.len(), again_at);
                 }
                 self.requeue(conns, Requeued::Reclaimed, now, out);
             }
@@ -216,15 +217,22 @@ impl<C: Connection> Dispatch<C> {
             })
     }
 
-    /// Reclaims the connections of blocked workers if an idle worker could take them.
+    /// Reclaims the connections of blocked workers if an idle worker could take them, and those that could not be
+    /// reclaimed before.
     fn relieve(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {
         for place in 0..self.workers.len() {
             let worker = &mut self.workers[place];
-            if worker.is_blocked_with_connections() && !worker.reclaiming {
-                worker.read(now, board);
-                if worker.is_blocked_with_connections() && self.has_idle_helper(place, now, board) {
-                    self.reclaim(place, out);
-                }
+            if worker.rests_from_reclaiming(now) {
+                continue;
+            }
+            let is_again = worker.reclaim_again_at.take().is_some();
+            if !is_again && !worker.is_blocked_with_connections() {
+                continue;
+            }
+            worker.read(now, board);
+            let has_rest = is_again && worker.in_flight() > 0;
+            if has_rest || worker.is_blocked_with_connections() && self.has_idle_helper(place, now, board) {
+                self.reclaim(place, out);
             }
         }
     }
@@ -331,7 +339,8 @@ impl<C: Connection> Dispatch<C> {
         // The retry time matters only while something waits.
         let retry_at = self.retry_at.filter(|_| !self.calm);
         let queues = self.listeners.iter().filter_map(|listener| listener.next_due(now)).min();
-        blocked.into_iter().chain(retry_at).chain(queues).min()
+        let rests = self.workers.iter().filter_map(|worker| worker.reclaim_again_at).min();
+        blocked.into_iter().chain(retry_at).chain(queues).chain(rests).min()
     }
 
     fn find_blocked(&mut self, now: Time, board: &impl Board, out: &mut Vec<Output<C>>) {

@@ -88,6 +88,9 @@ impl<C: Connection> Dispatch<C> {
             let due = worker.deadline(self.config.blocked_after);
             let watched = due.is_none_or(|due| self.deadline.is_some_and(|deadline| deadline <= due));
             ensure(watched, || format!("nobody will look whether {id} is blocked"))?;
+            let watched =
+                worker.reclaim_again_at.is_none_or(|at| self.deadline.is_some_and(|deadline| deadline <= at));
+            ensure(watched, || format!("nobody will reclaim the rest from {id}"))?;
         }
         for listener in self.listeners.iter().filter(|listener| !listener.queue.is_empty()) {
             let due = listener.next_due(now);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::ids::{ListenerId, Slot, WorkerId};
 use crate::schedule::{Home, Plan};
+use crate::shortage::PAUSE;
 
 /// A time since an arbitrary start. It must never go backwards.
 pub type Time = Duration;
@@ -18,11 +19,18 @@ pub struct Config {
     pub blocked_after: Duration,
     /// How long a worker gets no connections of a listener after it reported that it does not listen.
     pub retry_after: Duration,
+    /// When connections are reclaimed for which there were no descriptors.
+    pub reclaim_again_after: Duration,
 }
 
 impl Default for Config {
     fn default() -> Self {
-        Self { window: 64, blocked_after: Duration::from_millis(20), retry_after: Duration::from_millis(20) }
+        Self {
+            window: 64,
+            blocked_after: Duration::from_millis(20),
+            retry_after: Duration::from_millis(20),
+            reclaim_again_after: PAUSE,
+        }
     }
 }
 
@@ -162,6 +170,8 @@ pub enum Input<C> {
         worker: WorkerId,
         /// The connections that it had not received, oldest first.
         conns: Vec<(ListenerId, C)>,
+        /// Whether these are all. The others stay in the channel, for lack of descriptors.
+        all: bool,
     },
     /// These connections could not be sent.
     Unsent {
@@ -218,7 +228,7 @@ pub enum Output<C> {
         listener: ListenerId,
     },
     /// Empty the worker's channel and the messages about to be sent on it, discard the probes, and answer
-    /// with [`Input::Reclaimed`].
+    /// with [`Input::Reclaimed`]. Connections for which there are no descriptors stay in the channel.
     Reclaim {
         /// The worker.
         worker: WorkerId,

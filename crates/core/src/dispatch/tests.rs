@@ -1,7 +1,8 @@
 //! The dispatcher's rules as tables: inputs, and the outputs that follow.
 //!
 //! Connections are letters: lower case ones belong to listener 7, upper case ones and digits to listener 8.
-//! The window is 2, the queue holds 4, a worker is blocked after 5 ms and rests for 20 ms.
+//! The window is 2, the queue holds 4, a worker is blocked after 5 ms and rests for 20 ms,
+//! and what cannot be reclaimed is reclaimed after 100 ms.
 
 mod blocked;
 mod distrust;
@@ -96,6 +97,7 @@ impl Play {
             window: 2,
             blocked_after: Duration::from_millis(5),
             retry_after: Duration::from_millis(20),
+            reclaim_again_after: Duration::from_millis(100),
         };
         Self { dispatch: Dispatch::new(config), plan, counters: Counters::default(), now: Time::ZERO }
     }
@@ -166,7 +168,8 @@ impl Play {
             "unattended" => Input::Unattended { worker: worker() },
             "room" => Input::Room { worker: worker(), listener: listener() },
             "woke" => Input::Woke { worker: worker() },
-            "reclaimed" => Input::Reclaimed { worker: worker(), conns: conns() },
+            "reclaimed" => Input::Reclaimed { worker: worker(), conns: conns(), all: true },
+            "partly" => Input::Reclaimed { worker: worker(), conns: conns(), all: false },
             "unsent" => Input::Unsent { worker: worker(), conns: conns() },
             "tick" => Input::Tick,
             _ => panic!("what is {line}?"),

@@ -60,6 +60,8 @@ pub(super) struct Worker {
     pub(super) wake_asked: bool,
     /// The shell was told to reclaim from its channel and has not answered.
     pub(super) reclaiming: bool,
+    /// When the rest is reclaimed, if not everything could be.
+    pub(super) reclaim_again_at: Option<Time>,
     /// How many of its listeners it shares with another worker. If none, no other worker could help, and it
     /// need not be watched.
     pub(super) shared: u32,
@@ -91,6 +93,7 @@ impl Worker {
             standing: Standing::Turning,
             wake_asked: false,
             reclaiming: false,
+            reclaim_again_at: None,
             shared: 0,
             in_flight: 0,
             seen: board.received(id),
@@ -228,15 +231,21 @@ impl Worker {
         self.returnable = self.returnable.saturating_sub(count);
     }
 
-    /// Its channel was emptied, and contained `count` connections.
-    pub(super) fn emptied(&mut self, count: usize) {
+    /// `count` connections in its channel were reclaimed. If more are left there, they can be reclaimed later.
+    pub(super) fn reclaimed(&mut self, count: usize, reclaim_again_at: Option<Time>) {
         self.reclaiming = false;
+        self.reclaim_again_at = reclaim_again_at;
         self.missed(count);
-        // It must have received everything else, whether it has counted that or not: so a wrong count is
-        // corrected here. Only where nothing can have been sent in the meantime.
-        if self.is_suspended() {
+        // If none is left, it must have received everything else, whether it has counted that or not: so a wrong
+        // count is corrected here. Only where nothing can have been sent in the meantime.
+        if reclaim_again_at.is_none() && self.is_suspended() {
             self.in_flight = 0;
         }
+    }
+
+    /// Whether nothing is to be reclaimed from it now: that is under way, or was not possible.
+    pub(super) fn rests_from_reclaiming(&self, now: Time) -> bool {
+        self.reclaiming || self.reclaim_again_at.is_some_and(|at| at > now)
     }
 
     /// It returns a connection. False if the dispatcher cannot have sent it.

@@ -65,7 +65,10 @@ impl World {
 
     /// No connection waits, in a queue or in the channel of a blocked worker, while a member could serve it.
     pub(crate) fn check_nobody_starves(&mut self) {
-        self.let_time_pass(4 * CONFIG.blocked_after + 2 * CONFIG.retry_after);
+        self.is_short = false;
+        self.let_time_pass(
+            4 * CONFIG.blocked_after + 2 * CONFIG.retry_after + 2 * CONFIG.reclaim_again_after,
+        );
         let helpers: Vec<(WorkerId, ListenerId)> = self
             .books
             .members()
@@ -85,6 +88,7 @@ impl World {
     /// Failures stop, and all clients are served. Then all listeners close, and nothing is left.
     pub(crate) fn finish(&mut self) {
         self.app.blocked = false;
+        self.is_short = false;
         for worker in self.workers.keys().copied().collect::<Vec<_>>() {
             let it = self.workers.get_mut(&worker).unwrap();
             it.blocked = false;

@@ -66,7 +66,8 @@ fn step(world: &mut World) {
         (35..50, Some(worker), _) => {
             let _turned = world.serve(worker) || world.receive(worker);
         }
-        (50..60, Some(worker), _) => {
+        (50, ..) => world.is_short = !world.is_short,
+        (51..60, Some(worker), _) => {
             world.hear_worker(worker);
         }
         (60..66, ..) => {
@@ -135,6 +136,7 @@ fn whatever_happens_nothing_is_lost_and_nobody_starves() {
         "probe",
         "reclaimed",
         "reclaimed nothing",
+        "reclaimed in part",
         "unsent",
         "answered",
         "late",

@@ -117,9 +117,10 @@ impl Worker {
         self.unreceived().count() + self.hands.as_ref().map_or(0, Vec::len) + self.serving.len() + returned
     }
 
-    /// The shell reclaims everything that was not received.
-    pub(crate) fn reclaim(&mut self) -> Vec<(ListenerId, Conn)> {
-        let packets = self.channel.drain(..).filter_map(|packet| match packet {
+    /// The shell reclaims what was not received; from the channel, it has descriptors for this many packets.
+    pub(crate) fn reclaim(&mut self, packets: usize) -> Vec<(ListenerId, Conn)> {
+        let taken = packets.min(self.channel.len());
+        let packets = self.channel.drain(..taken).filter_map(|packet| match packet {
             Packet::Conns(conns) => Some(conns),
             Packet::Probe => None,
         });

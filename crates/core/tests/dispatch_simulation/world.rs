@@ -18,8 +18,12 @@ use crate::worker::{Conn, Life, Packet, Worker};
 use rcluster_core::random::Random;
 
 /// Small limits, so that all of them are reached often.
-pub(crate) const CONFIG: Config =
-    Config { window: 6, blocked_after: Duration::from_millis(5), retry_after: Duration::from_millis(20) };
+pub(crate) const CONFIG: Config = Config {
+    window: 6,
+    blocked_after: Duration::from_millis(5),
+    retry_after: Duration::from_millis(20),
+    reclaim_again_after: Duration::from_millis(2),
+};
 const CHANNEL_PACKETS: usize = 3;
 const BATCH: usize = 2;
 
@@ -67,6 +71,8 @@ pub(crate) struct World {
     pub(crate) counters: Counters,
     /// What the dispatcher has been told.
     pub(crate) books: Books,
+    /// Whether the shell is short of descriptors.
+    pub(crate) is_short: bool,
     /// The number of connections that were accepted or invented.
     pub(crate) made: usize,
     /// The number of connections that have ended.
@@ -87,6 +93,7 @@ impl World {
             commands: VecDeque::new(),
             counters: Counters::default(),
             books: Books::default(),
+            is_short: false,
             made: 0,
             closed: 0,
             ids: 0,
@@ -208,7 +215,7 @@ impl World {
         };
         if let Input::WorkerExited { worker, .. } = command {
             while self.hear_worker(worker) {}
-            let conns = self.worker(worker).reclaim();
+            let conns = self.worker(worker).reclaim(usize::MAX);
             self.feed(Input::WorkerExited { worker, conns });
             self.workers.remove(&worker);
             return true;
@@ -331,9 +338,15 @@ impl World {
             Output::Pause { listener } => self.set_paused(listener, true),
             Output::Resume { listener } => self.set_paused(listener, false),
             Output::Reclaim { worker } => {
-                let conns = self.worker(worker).reclaim();
-                self.count(if conns.is_empty() { "reclaimed nothing" } else { "reclaimed" });
-                Some(Input::Reclaimed { worker, conns })
+                let room = if self.is_short { self.random.below(2) } else { usize::MAX };
+                let conns = self.worker(worker).reclaim(room);
+                let all = self.worker(worker).channel.is_empty();
+                self.count(match (all, conns.is_empty()) {
+                    (false, _) => "reclaimed in part",
+                    (true, true) => "reclaimed nothing",
+                    (true, false) => "reclaimed",
+                });
+                Some(Input::Reclaimed { worker, conns, all })
             }
             Output::WantWake { worker } => {
                 self.count("wake");

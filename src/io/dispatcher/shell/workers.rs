@@ -57,8 +57,10 @@ impl Shell {
     /// Reclaims the connections that the worker has not received.
     pub(super) fn reclaim(&mut self, worker: WorkerId) {
         let reclaimed = self.workers.reclaim(worker, self.must_keep_descriptors());
-        let conns = reclaimed.map(|reclaimed| recognize::unreceived(&self.listeners, reclaimed.conns));
-        self.input(Input::Reclaimed { worker, conns: conns.unwrap_or_default() });
+        let Reclaimed { conns, all } =
+            reclaimed.unwrap_or_else(|| Reclaimed { conns: Vec::new(), all: true });
+        let conns = recognize::unreceived(&self.listeners, conns);
+        self.input(Input::Reclaimed { worker, conns, all });
     }
 
     /// Starts or stops watching the channel of a worker, as its state requires.
@@ -180,11 +182,9 @@ impl Shell {
         let conns = recognize::unreceived(&self.listeners, conns);
         // Descriptors may have become available only after the reads above.
         if !all || outcome == Some(ReadOutcome::Later) {
-            if !all {
-                self.pause();
-            }
+            self.tools.retry_later();
             self.input(Input::WorkerLeaving { worker });
-            return self.input(Input::Reclaimed { worker, conns });
+            return self.input(Input::Reclaimed { worker, conns, all });
         }
         self.input(Input::WorkerExited { worker, conns });
         self.workers.remove(worker, &self.tools);

@@ -142,3 +142,53 @@ fn a_full_channel_is_not_used_until_its_worker_reports_a_turn() {
         ("reclaimed 1 a", "a>2"),
     ]);
 }
+
+#[test]
+fn what_cannot_be_reclaimed_for_lack_of_descriptors_is_reclaimed_later() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c", "a>1, b>2, c>1"),
+        ("at 5; counts 2 1; tick", "wake 1, probe 1, reclaim 1, probe 1"),
+        // There is a descriptor for one of them.
+        ("partly 1 a; at 10; counts 2 2; tick; due", "a>2, 105"),
+        ("at 104; tick", ""),
+        ("at 105; tick", "reclaim 1, probe 1"),
+        ("partly 1; due", "205"),
+        ("at 205; tick", "reclaim 1, probe 1"),
+        ("reclaimed 1 c; due", "c>2, 210"),
+    ]);
+}
+
+#[test]
+fn the_rest_is_not_reclaimed_from_a_worker_that_has_received_it() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c", "a>1, b>2, c>1"),
+        ("at 5; counts 2 1; tick; partly 1", "wake 1, probe 1, reclaim 1, probe 1"),
+        ("at 50; counts 1 2; woke 1", ""),
+        ("at 105; tick; due", "never"),
+        ("accept d; accept e", "d>2, e>1"),
+    ]);
+}
+
+#[test]
+fn the_rest_is_reclaimed_later_from_a_worker_that_no_longer_listens() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c; left 1 7", "a>1, b>2, c>1, reclaim 1"),
+        ("partly 1 a; due", "a>2, 100"),
+        ("at 100; tick; due", "reclaim 1, never"),
+        ("counts 2 2; reclaimed 1 c", "c>2"),
+    ]);
+}
+
+#[test]
+fn the_rest_of_a_leaving_worker_is_reclaimed_later() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c; leaving 1", "a>1, b>2, c>1, reclaim 1"),
+        ("partly 1 a; due", "a>2, 100"),
+        ("at 100; tick; due", "reclaim 1, never"),
+        ("partly 1; at 200; counts 1 1; tick; due", "never"),
+    ]);
+}
