@@ -1,6 +1,6 @@
 //! Stores whose values are on a server: requests are sent to it, and its changes are applied to the memory.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 
 use super::identity;
 use super::served::{Deliveries, Served};
@@ -12,28 +12,16 @@ use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::remote::messages::{Input, Output};
 use rcluster_core::store::remote::outage::Outage;
 use rcluster_core::store::remote::payload::read_entry;
-use rcluster_core::store::ring::WINDOW;
+use rcluster_core::store::remote::unanswered::Unanswered;
 use rcluster_sys::clock::since_boot;
 use rcluster_sys::error::SysError;
-
-/// The maximum size of one process's requests in progress at the server, in bytes.
-const MAX_BYTES: usize = 64 << 20;
 
 /// The minimum interval between two notices of expiry to the server, in ms.
 const EXPIRY: u64 = 50;
 
-/// A process's unanswered requests: their count, and the bytes sent since the count was last 0.
-#[derive(Clone, Copy, Debug, Default)]
-struct Asked {
-    count: u64,
-    bytes: usize,
-}
-
 /// The server of a store.
 pub(super) struct Remote {
     server: Server,
-    /// By the token of the process.
-    asked: HashMap<u64, Asked>,
     next_expiry: u64,
     /// Whether the store has been loaded at least once.
     has_loaded: bool,
@@ -68,7 +56,6 @@ impl Remote {
         })?;
         Ok(Self {
             server,
-            asked: HashMap::new(),
             next_expiry: 0,
             has_loaded: false,
             is_broken: false,
@@ -77,29 +64,19 @@ impl Remote {
         })
     }
 
-    /// Whether further requests of a process may be sent. Its ring can hold more than this limit allows.
-    pub(super) fn has_room_for(&self, token: u64) -> bool {
-        self.asked.get(&token).is_none_or(|asked| asked.count < WINDOW && asked.bytes < MAX_BYTES)
-    }
-
-    pub(super) fn ask(&mut self, token: u64, request: &[u8]) {
-        let asked = self.asked.entry(token).or_default();
-        asked.count += 1;
-        asked.bytes += request.len();
+    pub(super) fn ask(&self, token: u64, request: &[u8]) {
         self.server.tell(Input::Request { peer: token, request: request.to_vec() });
-    }
-
-    pub(super) fn forget(&mut self, token: u64) {
-        self.asked.remove(&token);
     }
 }
 
 impl Shared {
     /// Applies the decisions of the link to the server.
-    pub(super) fn on_served(&mut self, outputs: Vec<Output>) {
+    pub(super) fn on_served(&mut self, outputs: Vec<Output>, unanswered: &mut Unanswered) {
         let mut answered = BTreeSet::new();
         for output in outputs {
             if let Output::Answer { peer, .. } = &output {
+                // Also if its link has gone.
+                unanswered.on_answered(*peer);
                 answered.insert(*peer);
             }
             if self.on_output(output) == Err(Overflow)
@@ -129,13 +106,7 @@ impl Shared {
                 self.store.reload(loaded.revision, &loaded.values, ahead, is_first)
             }
             Output::Answer { peer, outcome } => {
-                if let Some(client) = self.clients.iter_mut().find(|client| client.token == peer)
-                    && let Some(asked) = remote.asked.get_mut(&peer)
-                {
-                    asked.count = asked.count.saturating_sub(1);
-                    if asked.count == 0 {
-                        asked.bytes = 0;
-                    }
+                if let Some(client) = self.clients.iter_mut().find(|client| client.token == peer) {
                     client.inbox.answer(outcome);
                 }
                 Ok(())

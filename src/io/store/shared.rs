@@ -15,6 +15,7 @@ use rcluster_core::frames::StoreOptions;
 use rcluster_core::ids::WorkerId;
 use rcluster_core::store::ops::{Outcome, Status};
 use rcluster_core::store::remote::status::Status as LinkStatus;
+use rcluster_core::store::remote::unanswered::Unanswered;
 use rcluster_core::store::request::decode;
 use rcluster_core::store::ring::Wanted;
 use rcluster_core::store::writer::Store;
@@ -41,6 +42,15 @@ pub(super) struct Shared {
     /// The last revision for which watchers were woken.
     pub(super) told: u64,
     pub(super) clients: Vec<Peer>,
+}
+
+/// What the stores of a thread have in common while they serve requests.
+#[derive(Default)]
+pub(super) struct Common {
+    /// The requests that wait for the servers of stores.
+    pub(super) unanswered: Unanswered,
+    /// The current request.
+    request: Vec<u8>,
 }
 
 impl Shared {
@@ -97,10 +107,10 @@ impl Shared {
 
     /// Answers requests of all processes, and wakes the watchers. Returns whether there were any requests.
     /// The tokens of processes that have broken the rules are added to `broken`.
-    pub(super) fn work(&mut self, now: u64, request: &mut Vec<u8>, broken: &mut Vec<u64>) -> bool {
+    pub(super) fn work(&mut self, now: u64, common: &mut Common, broken: &mut Vec<u64>) -> bool {
         let mut served = false;
         for place in 0..self.clients.len() {
-            match self.serve(place, now, request) {
+            match self.serve(place, now, common) {
                 Ok(count) => served |= count > 0,
                 Err(Broken) => broken.push(self.clients[place].token),
             }
@@ -111,45 +121,43 @@ impl Shared {
     }
 
     /// Announces to all processes that the thread sleeps. Returns false if there is a request.
-    pub(super) fn sleep(&self) -> bool {
+    pub(super) fn sleep(&self, common: &Common) -> bool {
         // No short circuit: every process must see the flag.
         self.clients.iter().fold(true, |asleep, client| {
             // Requests that are held back for lack of room are read when answers arrive.
-            (client.inbox.sleep() || !self.has_room_for(client.token)) & asleep
+            (client.inbox.sleep() || !self.has_room_for(client, common)) & asleep
         })
     }
 
     /// A process has hung up or died.
-    pub(super) fn remove(&mut self, poller: &Poller, token: u64, request: &mut Vec<u8>) {
+    pub(super) fn remove(&mut self, poller: &Poller, token: u64, common: &mut Common) {
         let Some(place) = self.clients.iter().position(|client| client.token == token) else { return };
         // Requests that the process made before its end are still carried out.
         for _ in 0..LAST_TURNS {
-            if !self.serve(place, now(), request).is_ok_and(|count| count > 0) {
+            if !self.serve(place, now(), common).is_ok_and(|count| count > 0) {
                 break;
             }
-        }
-        if let Some(remote) = &mut self.remote {
-            remote.forget(token);
         }
         self.clients.remove(place).leave(poller);
     }
 
     /// Answers some requests of a process and returns their number.
-    fn serve(&mut self, place: usize, now: u64, request: &mut Vec<u8>) -> Result<usize, Broken> {
+    fn serve(&mut self, place: usize, now: u64, common: &mut Common) -> Result<usize, Broken> {
         // Commands are about workers, on which the requests of a store do not depend.
         self.clients[place].admit_requests();
         let mut count = 0;
-        while count < TURN && self.has_room_for(self.clients[place].token) {
+        while count < TURN && self.has_room_for(&self.clients[place], common) {
             let client = &mut self.clients[place];
-            if !client.next(request)? {
+            if !client.next(&mut common.request)? {
                 break;
             }
             count += 1;
-            if let Some(remote) = &mut self.remote {
-                remote.ask(client.token, request);
+            if let Some(remote) = &self.remote {
+                remote.ask(client.token, &common.request);
+                common.unanswered.on_asked(client.token, client.worker, common.request.len());
                 continue;
             }
-            let outcome = match decode(request) {
+            let outcome = match decode(&common.request) {
                 Some(ops) => {
                     let clients = &self.clients;
                     let mut used =
@@ -168,9 +176,9 @@ impl Shared {
         Ok(count)
     }
 
-    /// Whether further requests of this process are taken now.
-    fn has_room_for(&self, token: u64) -> bool {
-        self.remote.as_ref().is_none_or(|remote| remote.has_room_for(token))
+    /// Whether further requests of this process are taken now. Its ring can hold more than may wait for a server.
+    fn has_room_for(&self, client: &Peer, common: &Common) -> bool {
+        self.remote.is_none() || common.unanswered.has_room_for(client.token, client.worker)
     }
 
     fn tell_watchers(&mut self) {

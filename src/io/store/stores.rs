@@ -6,7 +6,7 @@ use std::collections::hash_map::Entry;
 use super::persist::Restored;
 use super::refusal::Refusal;
 use super::served::{Place, Served};
-use super::shared::Shared;
+use super::shared::{Common, Shared};
 use super::status::status;
 use crate::io::clock::now;
 use rcluster_core::control::operator::StoreStatus;
@@ -35,7 +35,7 @@ pub(super) struct OpenStore {
 #[derive(Default)]
 pub(super) struct StoreRoom {
     stores: HashMap<String, Shared>,
-    request: Vec<u8>,
+    common: Common,
 }
 
 impl StoreRoom {
@@ -87,7 +87,7 @@ impl StoreRoom {
     /// The server of a store has answered, or has sent an event.
     pub(super) fn on_served(&mut self, Served { store, outputs }: Served) {
         if let Some(shared) = self.stores.get_mut(&store) {
-            shared.on_served(outputs);
+            shared.on_served(outputs, &mut self.common.unanswered);
         }
     }
 
@@ -97,7 +97,7 @@ impl StoreRoom {
         let mut broken = Vec::new();
         let each = self.stores.values_mut();
         let served =
-            each.fold(false, |served, shared| shared.work(now, &mut self.request, &mut broken) | served);
+            each.fold(false, |served, shared| shared.work(now, &mut self.common, &mut broken) | served);
         for token in broken {
             self.remove(poller, token);
         }
@@ -113,13 +113,13 @@ impl StoreRoom {
 
     /// Announces to all processes that the thread sleeps. Returns false if there is a request.
     pub(super) fn sleep(&self) -> bool {
-        self.stores.values().fold(true, |asleep, shared| shared.sleep() & asleep)
+        self.stores.values().fold(true, |asleep, shared| shared.sleep(&self.common) & asleep)
     }
 
     /// A process has hung up or died.
     pub(super) fn remove(&mut self, poller: &Poller, token: u64) {
         for shared in self.stores.values_mut() {
-            shared.remove(poller, token, &mut self.request);
+            shared.remove(poller, token, &mut self.common);
         }
     }
 
@@ -138,13 +138,20 @@ impl StoreRoom {
 #[cfg(test)]
 mod tests {
     use std::os::fd::{AsFd, OwnedFd};
+    use std::sync::mpsc::channel;
+
+    use serde_json::json;
+    use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
     use rcluster_core::store::geometry::MIN_SIZE;
+    use rcluster_core::store::ring::Pushed;
+    use rcluster_sys::epoll::Waker;
     use rcluster_sys::passing::{Loss, Received, message_pair, receive};
     use rcluster_testing::{alone_as_user, without_new_threads};
 
-    use crate::io::store::persist;
+    use crate::io::store::line::Line;
+    use crate::io::store::{Hub, persist};
 
     const WORKER: Option<WorkerId> = Some(WorkerId(1));
 
@@ -249,6 +256,31 @@ mod tests {
         sockets.push(world.open("a", MIN_SIZE, Some(WorkerId(2))).unwrap());
         sockets.extend((0..MAX_OPEN).map(|_| world.open("a", MIN_SIZE, None).unwrap()));
         assert_eq!(world.clients(), [("a".to_owned(), 2 * MAX_OPEN + 2)]);
+    }
+
+    /// It has a server that never answers, and closes each link when the ring is full.
+    #[test]
+    fn a_worker_that_opens_and_closes_links_does_not_fill_the_memory() {
+        let mut world = World::new();
+        let (deliveries, _served) = unbounded_channel();
+        let hub = Hub { commands: channel().0, waker: Waker::new().unwrap() };
+        let place = Place::Servers { deliveries, stores: hub };
+        let backend = json!({ "servers": { "socket": "/nowhere/rcluster" }, "wait": 86_400_000 });
+        let request = vec![u64::MAX; 4096];
+        let mut links = (2..1000).step_by(2);
+        while world.room.common.unanswered.has_room_for(1000, WORKER) {
+            let token = links.next().expect("it has no room some time");
+            let (ours, theirs) = message_pair().unwrap();
+            let options = json!({ "size": 16 << 20, "backend": backend });
+            let options = serde_json::from_value(options).unwrap();
+            let open = OpenStore { name: "a".into(), options, restored: None };
+            let who = (Descriptor::own(ours), WORKER);
+            world.room.admit(&world.poller, &place, token, open, who).map_err(|(_, why)| why).unwrap();
+            let (line, [_segment]) = Line::connect(theirs).unwrap();
+            while matches!(line.push(&request), Pushed::Done { .. }) || world.room.work(&world.poller) {}
+            world.room.remove(&world.poller, token);
+        }
+        assert!(world.room.common.unanswered.has_room_for(1000, Some(WorkerId(2))));
     }
 
     #[test]

@@ -22,7 +22,7 @@
 //! Its parts are the [`connection`], the [`clock`] of the server, the [`position`] up to which changes are applied,
 //! and the [`queue`] of requests. [`portion`] says how many changes are requested at once, and [`stall`] whether one is
 //! missing. [`batch`] encodes requests for the script; [`payload`] decodes what the server sends;
-//! [`backend`] holds the app's settings.
+//! [`backend`] holds the app's settings, and [`unanswered`] counts the requests of each process.
 
 pub mod backend;
 mod batch;
@@ -38,6 +38,7 @@ mod position;
 mod queue;
 mod stall;
 pub mod status;
+pub mod unanswered;
 
 /// The script that greets the server: see its comments.
 pub const GREET: &str = concat!(include_str!("remote/facts.lua"), include_str!("remote/greet.lua"));
