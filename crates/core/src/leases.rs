@@ -182,6 +182,8 @@ pub enum Output {
     Lost(LeaseId),
     /// Notify a request that the server cannot be reached, with the reason.
     Disconnected(LeaseId, String),
+    /// Nothing is kept for this lease any more. The last output about it.
+    Over(LeaseId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -330,6 +332,7 @@ impl Leases {
         out.extend(tell.map(|tell| tell.of(id)));
         if is_over {
             self.all.remove(&id);
+            out.push(Output::Over(id));
             return;
         }
         lease.scheduled = lease.due(is_open);

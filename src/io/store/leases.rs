@@ -5,8 +5,9 @@ use std::collections::HashMap;
 
 use super::{Command, Hub, identity};
 use crate::io::redis::{LeaseServer, LeaseStart};
+use rcluster_core::ids::WorkerId;
 use rcluster_core::leases::{Input, LeaseId, Want};
-use rcluster_core::locks::{Request, RequestId, Space};
+use rcluster_core::locks::{MAX_REQUESTS, Request, RequestId, Space};
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_sys::error::SysError;
 
@@ -20,8 +21,13 @@ pub(super) fn start_server(backend: Backend, hub: Hub) -> Result<LeaseServer, Sy
 /// A request, identified by the token of its process and its own id.
 pub(super) type Owner = (u64, RequestId);
 
+/// The largest number of leases of one worker whose requests have ended, and which the server has not released. Beyond it,
+/// no more requests of the worker are read. It is as large as the number of requests that end with a link.
+const MAX_ENDED: usize = MAX_REQUESTS;
+
 /// A request for a lease that has not ended.
 struct Leased {
+    worker: Option<WorkerId>,
     want: Want,
     /// Set when the request has the lock on this machine.
     id: Option<LeaseId>,
@@ -40,6 +46,11 @@ pub(super) struct LeaseRoom {
     server: Option<LeaseServer>,
     requests: HashMap<Owner, Leased>,
     owners: HashMap<LeaseId, Owner>,
+    /// Leases whose requests have ended, until they are over. A worker may make and end requests faster than a server
+    /// answers, also on one link after the other.
+    ended: HashMap<LeaseId, Option<WorkerId>>,
+    /// How many of them each process has.
+    ended_of: HashMap<Option<WorkerId>, usize>,
     last: u64,
 }
 
@@ -54,10 +65,16 @@ impl LeaseRoom {
     }
 
     /// A process requests a leased lock. It may have to wait for other processes of this machine.
-    pub(super) fn on_request(&mut self, owner: Owner, request: &Request<'_>, ttl: u32) {
+    pub(super) fn on_request(
+        &mut self,
+        owner: Owner,
+        worker: Option<WorkerId>,
+        request: &Request<'_>,
+        ttl: u32,
+    ) {
         let Some(name) = key_of(request.space, request.name) else { return };
         let want = Want { name, ttl, otherwise: request.otherwise };
-        self.requests.insert(owner, Leased { want, id: None, token: None });
+        self.requests.insert(owner, Leased { worker, want, id: None, token: None });
     }
 
     /// The request has the lock on this machine. Returns false if it is not a request for a lease.
@@ -75,11 +92,29 @@ impl LeaseRoom {
 
     /// A request has ended.
     pub(super) fn on_end(&mut self, owner: Owner) {
-        let Some(Leased { id: Some(id), .. }) = self.requests.remove(&owner) else { return };
+        let Some(Leased { id: Some(id), worker, .. }) = self.requests.remove(&owner) else { return };
         self.owners.remove(&id);
+        self.ended.insert(id, worker);
+        *self.ended_of.entry(worker).or_default() += 1;
         if let Some(server) = &self.server {
             server.tell(Input::End(id));
         }
+    }
+
+    /// The server keeps nothing for this lease any more.
+    pub(super) fn on_over(&mut self, id: LeaseId) {
+        let Some(worker) = self.ended.remove(&id) else { return };
+        if let Some(count) = self.ended_of.get_mut(&worker) {
+            *count -= 1;
+            if *count == 0 {
+                self.ended_of.remove(&worker);
+            }
+        }
+    }
+
+    /// Whether requests of a process may be read now.
+    pub(super) fn has_room_for(&self, worker: Option<WorkerId>) -> bool {
+        self.ended_of.get(&worker).is_none_or(|count| *count < MAX_ENDED)
     }
 
     /// A process has closed its link.

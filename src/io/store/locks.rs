@@ -97,6 +97,10 @@ impl LockRoom {
                 LeaseOutput::Unavailable(id) => (id, Kind::Unavailable, 0, String::new()),
                 LeaseOutput::Lost(id) => (id, Kind::Lost, 0, String::new()),
                 LeaseOutput::Disconnected(id, why) => (id, Kind::Disconnected, 0, why),
+                LeaseOutput::Over(id) => {
+                    self.leases.on_over(id);
+                    continue;
+                }
                 // These are for the server, not for a process.
                 LeaseOutput::Open | LeaseOutput::Close | LeaseOutput::Beat | LeaseOutput::Ask(_) => continue,
             };
@@ -123,7 +127,10 @@ impl LockRoom {
 
     /// Announces to all clients that the thread sleeps. Returns false if a request has arrived meanwhile.
     pub(super) fn sleep(&self) -> bool {
-        self.clients.values().fold(true, |asleep, client| client.peer.inbox.sleep() & asleep)
+        self.clients.values().fold(true, |asleep, client| {
+            // Requests that are held back for lack of room are read when leases are over.
+            (client.peer.inbox.sleep() || !self.leases.has_room_for(client.peer.worker)) & asleep
+        })
     }
 
     /// See [`Peer::admit_requests`].
@@ -198,7 +205,8 @@ impl LockRoom {
         let id = ClientId(token);
         let mut count = 0;
         let mut query = None;
-        while count < TURN && client.peer.next(&mut self.request)? {
+        let worker = client.peer.worker;
+        while count < TURN && self.leases.has_room_for(worker) && client.peer.next(&mut self.request)? {
             count += 1;
             match decode(&self.request).ok_or(Broken)? {
                 Ask::Request(request, what) => locks.request(id, request, &what).map_err(|_| Broken)?,
@@ -208,7 +216,7 @@ impl LockRoom {
                 }
                 Ask::Lease(request, what, ttl) => {
                     locks.request(id, request, &what).map_err(|_| Broken)?;
-                    self.leases.on_request((token, request), &what, ttl);
+                    self.leases.on_request((token, request), worker, &what, ttl);
                 }
                 Ask::End(request) => {
                     locks.end(id, request);

@@ -38,8 +38,18 @@ impl Machine {
     }
 
     fn take(&mut self) -> Vec<Output> {
-        self.out.retain(|output| *output != Output::Beat);
+        self.take_over();
         std::mem::take(&mut self.out)
+    }
+
+    /// The leases that are over.
+    fn take_over(&mut self) -> Vec<LeaseId> {
+        let mut over = Vec::new();
+        self.out.retain(|output| {
+            over.extend(if let Output::Over(id) = output { Some(*id) } else { None });
+            !matches!(output, Output::Over(_) | Output::Beat)
+        });
+        over
     }
 
     fn asked(&mut self) -> Ask {
@@ -48,6 +58,24 @@ impl Machine {
             other => panic!("one question was expected: {other:?}"),
         }
     }
+}
+
+/// Until then, the server may still grant it to a request that has ended.
+#[test]
+fn a_lease_is_over_when_the_server_has_released_it_or_its_time_has_passed() {
+    let mut it = Machine::holding();
+    it.input(Input::End(LeaseId(1)), 1000);
+    assert_eq!(it.take_over(), []);
+    let release = it.asked();
+    it.answer(&release, Answer::Released, 1010);
+    assert_eq!(it.take_over(), [LeaseId(1)]);
+
+    let (mut it, _) = Machine::asking(Otherwise::Wait);
+    it.input(Input::End(LeaseId(1)), 1000);
+    it.input(Input::Failed("lost".into()), 1100);
+    assert_eq!(it.take_over(), []);
+    it.input(Input::Tick, 900 + u64::from(TTL));
+    assert_eq!(it.take_over(), [LeaseId(1)]);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! A machine, and what its processes know of their leases.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rcluster_core::leases::{LeaseId, Leases, Want};
 use rcluster_core::locks::Otherwise;
@@ -25,6 +25,8 @@ pub(crate) struct Machine {
     pub(crate) paused_until: u64,
     offset: u64,
     requests: BTreeMap<LeaseId, Request>,
+    /// The leases that are not over.
+    kept: BTreeSet<LeaseId>,
 }
 
 impl Machine {
@@ -35,6 +37,7 @@ impl Machine {
             paused_until: 0,
             offset: u64::from(random.number(0, 1_000_000)),
             requests: BTreeMap::new(),
+            kept: BTreeSet::new(),
         }
     }
 
@@ -55,6 +58,7 @@ impl Machine {
     }
 
     pub(crate) fn want(&mut self, id: LeaseId, name: &[u8], otherwise: Otherwise) -> Want {
+        self.kept.insert(id);
         let place = NAMES.iter().position(|it| *it == name).unwrap();
         self.requests.insert(id, Request { name: name.to_vec(), otherwise, token: None });
         Want { name: name.to_vec(), ttl: TTLS[place], otherwise }
@@ -68,6 +72,16 @@ impl Machine {
 
     pub(crate) fn on_over(&mut self, id: LeaseId) {
         assert!(self.requests.remove(&id).is_some(), "it is over once");
+    }
+
+    pub(crate) fn on_nothing_kept(&mut self, id: LeaseId) {
+        assert!(!self.requests.contains_key(&id), "its request is told first");
+        assert!(self.kept.remove(&id), "nothing is kept once");
+    }
+
+    /// How many leases are not over, although their requests are.
+    pub(crate) fn ended(&self) -> usize {
+        self.kept.len() - self.requests.len()
     }
 
     pub(crate) fn pick(&self, random: &mut Random, waits: bool) -> Option<LeaseId> {

@@ -141,6 +141,7 @@ impl World {
         }
         for machine in &self.machines {
             assert!(machine.waiting().is_empty(), "{:?} waits in vain", machine.waiting());
+            assert!(machine.ended() <= 2, "{} leases are never over", machine.ended());
         }
         assert!(self.grants > 20, "something happens: {}", self.grants);
     }
@@ -242,6 +243,7 @@ impl World {
                 Output::Unavailable(id) | Output::Disconnected(id, _) => {
                     self.machines[index(machine)].on_over(id);
                 }
+                Output::Over(id) => self.machines[index(machine)].on_nothing_kept(id),
             }
         }
         let it = &self.machines[index(machine)];
