@@ -43,6 +43,13 @@ pub(super) struct Held {
     pub(super) cost: usize,
 }
 
+impl Held {
+    /// The memory that it takes while it is in the queue. It also has names, which processes choose.
+    fn memory(&self) -> usize {
+        self.bytes.len() + OVERHEAD
+    }
+}
+
 /// One publication of the current batch.
 #[derive(Debug)]
 struct Part {
@@ -79,12 +86,13 @@ pub(super) struct Outgoing {
 impl Outgoing {
     /// Queues a publication. Returns it if there is no room.
     pub(super) fn push(&mut self, held: Held, now: u64) -> Result<(), Held> {
-        // Publications without data of a process are short, and their number is bounded.
-        let is_bounded = held.cost == 0 && !matches!(held.purpose, Purpose::Message(_));
-        if !is_bounded && self.queued + held.cost + OVERHEAD > MAX_HELD {
+        // Answers without data of a process are short, and their number is bounded. That of requests is not: their process
+        // may close its link and make others on another one.
+        let is_bounded = held.cost == 0 && held.purpose == Purpose::Answer;
+        if !is_bounded && self.queued + held.memory() > MAX_HELD {
             return Err(held);
         }
-        self.queued += held.cost + OVERHEAD;
+        self.queued += held.memory();
         self.queue.push_back((now, held));
         Ok(())
     }
@@ -197,7 +205,7 @@ impl Outgoing {
     }
 
     fn leave(&mut self, held: &Held) {
-        self.queued -= held.cost + OVERHEAD;
+        self.queued -= held.memory();
         self.published += held.cost;
     }
 
@@ -212,7 +220,7 @@ impl Outgoing {
     }
 
     pub(super) fn check_invariants(&self, is_open: bool) {
-        assert_eq!(self.queued, self.queue.iter().map(|(_, it)| it.cost + OVERHEAD).sum::<usize>());
+        assert_eq!(self.queued, self.queue.iter().map(|(_, it)| it.memory()).sum::<usize>());
         let costs = self.queue.iter().map(|(_, it)| it.cost);
         assert!(costs.sum::<usize>() <= MAX_HELD, "what waits is bounded");
         assert!(self.unpublished.len() <= MAX_LOST + 1, "what is lost is bounded");

@@ -367,3 +367,27 @@ fn no_request_is_published_before_its_answers_can_arrive() {
     );
     assert!(matches!(published(&world.input(Input::Changed))[..], [Content::Ask { call: CALL, .. }]));
 }
+
+/// Their process has closed its link each time, and makes more on the next one.
+#[test]
+fn requests_without_data_that_nobody_waits_for_are_bounded_as_well() {
+    let mut world = open();
+    // What is being published is not answered.
+    world.request(CALL, None);
+    let long = "n".repeat(1000);
+    let ask = |number| {
+        let call = CallId(1000 + number);
+        Input::Request { call, worker: 3, leader: None, name: name(&long), data: Vec::new() }
+    };
+    let mut out = Vec::new();
+    let made = (0_u64..20_000).find(|number| {
+        world.machines.input(ask(*number), world.now, &mut out);
+        let is_refused = !out.is_empty();
+        let cancel = Input::Cancel { call: CallId(1000 + number), tell: false };
+        world.machines.input(cancel, world.now, &mut out);
+        is_refused
+    });
+    assert!(made.is_some());
+    assert!(matches!(out[..], [Output::Ended { end: End::Busy, .. }]), "{out:?}");
+    world.machines.check_invariants();
+}
