@@ -1,7 +1,7 @@
 'use strict';
 
 // An app that opens its servers one after the other is replaced, and no client is refused at either of them. The files of
-// Unix sockets: those of a killed primary, and those that workers remove.
+// Unix sockets: those of a killed primary, those that workers remove, and those of a primary that is shutting down.
 
 const assert = require('node:assert');
 const fs = require('node:fs');
@@ -9,8 +9,9 @@ const os = require('node:os');
 const path = require('node:path');
 const { test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
-const { exchange, get } = require('../../testing/clients.js');
+const { exchange, get, hold } = require('../../testing/clients.js');
 const { freePorts } = require('../../testing/ports.js');
+const { until } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
 
 const host = '127.0.0.1';
@@ -90,6 +91,33 @@ test('a socket file that a killed primary has left is replaced', async (t) => {
     app,
   );
   assert.ok(!fs.existsSync(socketPath), 'an orderly end removes it');
+});
+
+test('while a primary waits for its workers to drain, another one starts at its path', async (t) => {
+  const socketPath = socketIn(t);
+  const env = { PORT: socketPath };
+  await withSupervised(
+    { workers: 1, drainTimeout: 60_000, shutdownTimeout: 120_000 },
+    async (old) => {
+      const client = hold({ path: socketPath });
+      await client.connected;
+      client.socket.write('GET /wait HTTP/1.1\r\nHost: x\r\n\r\n');
+      await client.text;
+      process.kill(old.pid, 'SIGTERM');
+      await old.marker('shutdown');
+      await until('the file is removed', () => !fs.existsSync(socketPath));
+      await withSupervised(
+        { workers: 1 },
+        async () => {
+          await client.close();
+          assert.deepStrictEqual(await old.exited, { code: 0, signal: null });
+          assert.strictEqual((await get({ socketPath, path: '/who' })).status, 200);
+        },
+        { env },
+      );
+    },
+    { env },
+  );
 });
 
 for (const scheduling of ['round-robin', 'none']) {

@@ -71,10 +71,10 @@ pub enum Command {
     AddListener {
         /// Its number.
         listener: ListenerId,
+        /// The file, which is removed when the listener closes. Before the socket here, because it must be dropped first.
+        path: Option<BoundPath>,
         /// The socket; `None` if there is one for each slot, added with [`Command::AddSlot`].
         socket: Option<OwnedFd>,
-        /// The file, which is removed when the listener closes.
-        path: Option<BoundPath>,
         /// Its port or path, for the report.
         name: String,
         /// The distribution of its connections.
@@ -85,10 +85,10 @@ pub enum Command {
     AddSocket {
         /// The listener that it belongs to.
         listener: ListenerId,
+        /// Its file, as in [`Command::AddListener`].
+        path: Option<BoundPath>,
         /// The socket.
         socket: OwnedFd,
-        /// Its file, which is removed when the listener closes.
-        path: Option<BoundPath>,
     },
     /// Adds a socket from which the workers of a slot accept once they have joined. While no such worker is a
     /// member, its connections are accepted here. Must be sent in the order in which the sockets began to

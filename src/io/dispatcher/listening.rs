@@ -34,11 +34,12 @@ struct Member {
 
 /// A listener.
 pub(super) struct Listening {
+    /// Dropped first: while the socket is open, its file's inode cannot be reused.
+    path: Option<BoundPath>,
     /// If there is one for each slot, in the order of their indices in the kernel's group.
     sockets: Vec<Socket>,
     /// The number of the latest socket of a slot.
     latest: SocketNumber,
-    path: Option<BoundPath>,
     /// Closes the sockets of slots, which workers also hold.
     closer: Closer,
     /// Closes the connections accepted from them.
@@ -61,9 +62,9 @@ impl Listening {
     pub(super) fn new(socket: Option<OwnedFd>, path: Option<BoundPath>, name: String, plan: Plan) -> Self {
         let answer = plan.overload.action.response();
         Self {
+            path,
             sockets: socket.into_iter().map(Socket::own).collect(),
             latest: SocketNumber::default(),
-            path,
             closer: Closer::new(),
             connections: Closer::new(),
             reported_shut: false,
@@ -79,10 +80,10 @@ impl Listening {
     /// Adds a socket in place of those whose file is gone. They stay while clients wait there. Must be followed by
     /// [`Listening::watch`].
     pub(super) fn add_socket(&mut self, fd: OwnedFd, path: Option<BoundPath>, poller: &Poller) {
+        self.path = path;
         let is_done = |socket: &Socket| socket.slot().is_none() && !socket.has_client();
         self.sockets.extract_if(.., |socket| is_done(socket)).for_each(|mut socket| socket.forget(poller));
         self.sockets.push(Socket::own(fd));
-        self.path = path;
     }
 
     /// Adds the socket of a slot. Returns true if it replaces one that a worker has shut down. Must then be
@@ -336,8 +337,10 @@ impl Listening {
         }
     }
 
-    /// Closes the sockets that no worker holds. Those of slots belong to their workers as well.
+    /// Closes the sockets that no worker holds. Those of slots belong to their workers as well, and have no file.
     pub(super) fn close_sockets(&mut self, poller: &Poller) {
+        // From here on another primary may listen at this path, while this one still waits for its workers.
+        drop(self.path.take());
         let own = self.sockets.iter_mut().filter(|socket| socket.slot().is_none());
         own.for_each(|socket| socket.forget(poller));
         self.sockets.retain(|socket| socket.slot().is_some());

@@ -1,6 +1,8 @@
 use std::net::TcpListener;
+use std::path::Path;
 
 use super::*;
+use rcluster_sys::listen::{Access, Bound, Leftover, unix};
 
 #[test]
 fn an_answer_for_a_replaced_socket_is_not_taken_for_one_of_the_new_socket() {
@@ -43,4 +45,25 @@ fn however_often_workers_shut_down_their_sockets_there_is_one_replacement() {
         assert_eq!(listening.sockets.len(), 1);
     }
     assert!(listening.replace(Slot(0), &poller).is_none(), "the slot has no socket");
+}
+
+/// A listener at this path.
+fn at_path(path: &Path) -> Listening {
+    let Bound { path, fd, .. } = unix(path, Access::default(), Leftover::Keep, Some(1)).unwrap();
+    Listening::new(Some(fd), path, "/a".into(), Plan::default())
+}
+
+/// Another primary may have listened there by then, with a file of the same inode.
+#[test]
+fn the_file_is_removed_when_the_socket_is_closed_and_not_when_the_listener_is() {
+    let poller = Poller::new().unwrap();
+    let path = std::env::temp_dir().join(format!("rcluster-listening-{}", std::process::id()));
+    let mut old = at_path(&path);
+    old.close_sockets(&poller);
+    assert!(!path.exists());
+    let new = at_path(&path);
+    old.close(std::sync::mpsc::channel().0, &poller);
+    assert!(path.exists());
+    new.close(std::sync::mpsc::channel().0, &poller);
+    assert!(!path.exists());
 }
