@@ -4,11 +4,14 @@
 // primary's JavaScript or a worker is blocked, and of those that have ended.
 
 const assert = require('node:assert');
+const { execFile } = require('node:child_process');
 const { once } = require('node:events');
 const fs = require('node:fs');
 const http = require('node:http');
 const path = require('node:path');
 const { test } = require('node:test');
+const { promisify } = require('node:util');
+const { connect } = require('../../control.js');
 const { readExposition, valueOf } = require('../../testing/exposition.js');
 const { ask, withProbes } = require('../../testing/probes.js');
 const { until } = require('../../testing/processes.js');
@@ -89,6 +92,31 @@ test('they are merged, even while the primary is blocked', { skip }, () =>
     fs.writeFileSync(app.inDirectory('go on'), '');
     await app.marker('unblocked');
   }),
+);
+
+test('millions of bytes pass through the control socket, several times over one connection', { skip }, () =>
+  withProbes(
+    { workers: 4 },
+    async (app, address, control) => {
+      const client = await connect({ control });
+      // More than may wait for a client otherwise.
+      const enough = 4 << 20;
+      await until('all have reported', async () => (await client.metrics()).length > enough);
+      const texts = await Promise.all(Array.from({ length: 5 }, () => client.metrics()));
+      assert.ok(texts.every((text) => text.length > enough && text.endsWith('# EOF\n')));
+      assert.strictEqual((await client.status()).slots.length, 4);
+      client.close();
+      const command = [
+        path.join(__dirname, '..', '..', 'bin', 'rcluster.js'),
+        'metrics',
+        '--control',
+        control,
+      ];
+      const { stdout } = await promisify(execFile)(process.execPath, command, { maxBuffer: 64 << 20 });
+      assert.ok(stdout.length > enough && stdout.endsWith('# EOF\n'));
+    },
+    { env: { SCRIPT, FILL: '8500' } },
+  ),
 );
 
 test('what a worker has counted since the last scrape is kept when it is replaced', { skip }, () =>

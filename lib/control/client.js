@@ -292,6 +292,11 @@ class ControlClient {
 
   /** @param {string} text */
   #onData(text) {
+    // A long line arrives in many pieces, and is not searched again with each of them.
+    if (!text.includes('\n')) {
+      this.#rest += text;
+      return;
+    }
     const lines = (this.#rest + text).split('\n');
     this.#rest = /** @type {string} */ (lines.pop());
     try {

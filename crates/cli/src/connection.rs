@@ -6,14 +6,14 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixStream};
 use std::time::{Duration, Instant};
 
-use rcluster_core::control::operator::{Place, VERSION};
+use rcluster_core::control::operator::{MAX_ANSWER, Place, VERSION};
 use rcluster_sys::listen::private::{Peer, connect_at_once, own_user};
 use serde_json::{Value, json};
 
 use crate::output::{Failure, reason};
 
-/// The maximum length of a line: enough for the status of more than a thousand slots.
-const MAX_LINE: usize = 16 << 20;
+/// The maximum length of a line, with its end.
+const MAX_LINE: usize = MAX_ANSWER + 1;
 
 /// See the module documentation.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 use super::launch::{Launch, Stdio};
 use super::messages::Event;
-use super::operator::{OperatorEvent, send};
+use super::operator::OperatorEvent;
 use super::shell::Shell;
 use crate::io::logs::{Follow, LogStatus, Logs, Outputs, WorkerPipe};
 use rcluster_core::control::Input;
@@ -153,13 +153,12 @@ impl Shell {
             (None, None)
         };
         let recent = logs.recent(wanted.slot, wanted.lines as usize, follow);
-        let events = self.events.clone();
-        tokio::task::spawn_local(async move {
+        self.answer_in_turn(client, async move |handled| {
             let result = recent.await.map(|lines| answer(&lines)).map_err(|_| Unavailable {
                 code: "ERR_RCLUSTER_FAILED",
                 message: "the log thread has ended".into(),
             });
-            send(events, OperatorEvent::Logs(client, id, result, lines)).await;
+            OperatorEvent::Logs(client, id, result, lines, handled)
         });
     }
 }

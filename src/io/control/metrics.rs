@@ -104,15 +104,12 @@ impl Shell {
     /// Answers a client of the control socket.
     pub(super) fn find_metrics(&mut self, client: ClientId, id: Id) {
         let Some(text) = self.metrics_text(Format::OpenMetrics) else { return };
-        let events = self.events.clone();
-        tokio::task::spawn_local(async move {
+        self.answer_in_turn(client, async move |handled| {
             let result = text
                 .await
                 .map(|text| json!({ "text": text }))
                 .map_err(|error| Unavailable { code: "ERR_RCLUSTER_FAILED", message: error.to_string() });
-            let found = OperatorEvent::Found(client, id, result);
-            // The send fails only if the control thread has stopped.
-            let _stopped = events.send(ThreadEvent::Operator(found)).await;
+            OperatorEvent::FoundInTurn(client, id, result, handled)
         });
     }
 }

@@ -60,8 +60,10 @@ pub(super) enum OperatorEvent {
     Gone(ClientId),
     /// The result of a client's request, or its error.
     Found(ClientId, Id, Result<Value, Unavailable>),
+    /// The same for a result that may be long. The sender is dropped when it is in the client's outbox.
+    FoundInTurn(ClientId, Id, Result<Value, Unavailable>, oneshot::Sender<()>),
     /// The same for the lines of workers, with the channel for further lines.
-    Logs(ClientId, Id, Result<Value, Unavailable>, Option<mpsc::Receiver<String>>),
+    Logs(ClientId, Id, Result<Value, Unavailable>, Option<mpsc::Receiver<String>>, oneshot::Sender<()>),
     /// The process (`None`: the primary) has finished an examination; `bool` is its success.
     Examined(Option<WorkerId>, Examination, bool),
     /// A piece of an examination's result. The sender is dropped when the piece is in the client's outbox.
@@ -150,8 +152,13 @@ impl Shell {
             OperatorEvent::Found(client, id, result) => {
                 self.operate(operator::Input::Found { client, id, result });
             }
-            OperatorEvent::Logs(client, id, result, lines) => {
+            OperatorEvent::FoundInTurn(client, id, result, handled) => {
                 self.operate(operator::Input::Found { client, id, result });
+                drop(handled);
+            }
+            OperatorEvent::Logs(client, id, result, lines, handled) => {
+                self.operate(operator::Input::Found { client, id, result });
+                drop(handled);
                 if let Some(client) = self.operators.clients.get_mut(&client) {
                     client.follow(lines);
                 }
@@ -220,6 +227,24 @@ impl Shell {
             let _in_time = tokio::time::timeout(LAST_WRITE, written).await;
             news.tell(messages::Event::StopPrimary { code });
         });
+    }
+
+    /// Answers a client with a result that may be long. Until the client has read the answers before it, nothing is written
+    /// that would wait in its outbox.
+    pub(super) fn answer_in_turn(
+        &mut self,
+        client: ClientId,
+        make: impl AsyncFnOnce(oneshot::Sender<()>) -> OperatorEvent + 'static,
+    ) {
+        let Some(it) = self.operators.clients.get_mut(&client) else { return };
+        let (outbox, events) = (it.outbox(), self.events.clone());
+        let task = tokio::task::spawn_local(async move {
+            let _turn = outbox.turn().await;
+            let (handled, is_handled) = oneshot::channel();
+            send(events, make(handled).await).await;
+            let _dropped = is_handled.await;
+        });
+        it.add_task(task.abort_handle());
     }
 
     fn find_stack(&self, client: ClientId, id: Id, worker: WorkerId) {

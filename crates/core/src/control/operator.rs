@@ -9,18 +9,20 @@
 mod exits;
 mod lines;
 mod place;
+mod reply;
 mod request;
 mod status;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
 use serde_json::Value;
 
 pub use self::exits::{ExitReason, Exits};
 pub use self::lines::{Lines, MAX_LINE, TooLong};
 pub use self::place::{Place, Surroundings};
+pub use self::reply::MAX_ANSWER;
+use self::reply::{Done, Shown, Told, text};
 pub use self::request::{Id, Refusal, Request, Target, VERBS, VERSION, Verb, Wanted, Workers};
 pub use self::status::{
     BackendStatus, CgroupStatus, Cluster, DrainingStatus, LastExit, ListenerStatus, PrimaryStatus,
@@ -163,33 +165,6 @@ struct Pending {
     slot: Option<Slot>,
     /// Whether the primary exits when it is done.
     stops: bool,
-}
-
-#[derive(Serialize)]
-struct Done<'a> {
-    id: &'a Id,
-    ok: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Value>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Shown<'a>>,
-}
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Shown<'a> {
-    code: &'a str,
-    message: &'a str,
-    /// The last lines that the worker in question wrote to stderr.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    stderr_tail: Option<&'a [String]>,
-}
-
-#[derive(Serialize)]
-struct Told<'a> {
-    id: &'a Id,
-    event: &'a str,
-    facts: &'a Value,
 }
 
 /// The clients and their requests: see the module.
@@ -355,7 +330,7 @@ impl Operators {
 
     fn answer(&mut self, client: ClientId, done: &Done<'_>) {
         if self.clients.contains_key(&client) {
-            self.outbox.push(Output::Line(client, text(done)));
+            self.outbox.push(Output::Line(client, done.line()));
             self.count(client, -1);
             self.release(client);
         }
@@ -385,11 +360,6 @@ impl Operators {
             self.outbox.push(Output::HangUp(client));
         }
     }
-}
-
-fn text(line: &impl Serialize) -> String {
-    // It cannot fail: all keys of maps are text.
-    serde_json::to_string(line).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -8,17 +8,17 @@ use std::time::Duration;
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{self, Notify, mpsc};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use super::{OperatorEvent, send};
 use crate::io::control::messages::ThreadEvent;
 use crate::io::fairness::fairly;
-use rcluster_core::control::operator::{ClientId, Lines, TooLong};
+use rcluster_core::control::operator::{ClientId, Lines, MAX_ANSWER, TooLong};
 use rcluster_sys::async_fd::watch;
 use rcluster_sys::error::{Doing, SysError};
 
-/// The maximum number of bytes queued for one client before it is cut off.
+/// The maximum number of bytes queued for one client before it is cut off, without one answer that may be longer.
 const MAX_WAITING: usize = 4 << 20;
 
 /// While more bytes than this are queued, no further line is read.
@@ -130,11 +130,15 @@ pub(super) struct Outbox {
     drained: Notify,
     /// See [`Client::on_handled`].
     handled: Notify,
+    /// See [`Outbox::turn`].
+    turn: sync::Mutex<()>,
 }
 
 #[derive(Debug, Default)]
 struct Waiting {
     bytes: Vec<u8>,
+    /// So many of them belong to a long answer, or were queued before it, and do not count.
+    uncounted: usize,
     closed: bool,
 }
 
@@ -145,7 +149,13 @@ impl Outbox {
 
     fn push(&self, line: &str) -> bool {
         let mut waiting = self.lock();
-        let fits = waiting.bytes.len() + line.len() < MAX_WAITING;
+        let before = waiting.bytes.len();
+        let mut fits = before + line.len() < MAX_WAITING + waiting.uncounted;
+        // A client that reads gets any answer, however much that is. But only one of them at a time.
+        if !fits && before < MAX_WAITING && waiting.uncounted <= READ_BELOW && line.len() <= MAX_ANSWER {
+            waiting.uncounted = before + line.len();
+            fits = true;
+        }
         if fits {
             waiting.bytes.extend_from_slice(line.as_bytes());
             waiting.bytes.push(b'\n');
@@ -157,6 +167,14 @@ impl Outbox {
     fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
+    }
+
+    /// Waits until the client has read most of what was queued, and until other requests for a long answer have got
+    /// theirs. Keep the result until the answer is in the outbox: then the client's own requests do not fill it.
+    pub(super) async fn turn(&self) -> sync::MutexGuard<'_, ()> {
+        let turn = self.turn.lock().await;
+        self.until_read().await;
+        turn
     }
 
     /// Waits until the client has read most of what was queued.
@@ -182,12 +200,14 @@ impl Outbox {
                 Ok(count) => written += count,
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     waiting.bytes.drain(..written);
+                    waiting.uncounted = waiting.uncounted.saturating_sub(written);
                     return Ok(Flushed::Partly);
                 }
                 Err(error) => return Err(error),
             }
         }
         waiting.bytes = Vec::new();
+        waiting.uncounted = 0;
         Ok(if waiting.closed { Flushed::ForGood } else { Flushed::All })
     }
 }
@@ -304,6 +324,46 @@ mod tests {
             drop(theirs);
             let gone = hearing.recv().await;
             assert!(matches!(gone, Some(ThreadEvent::Operator(OperatorEvent::Gone(ID)))), "{gone:?}");
+        });
+    }
+
+    #[test]
+    fn one_long_answer_fits_and_what_follows_counts_as_ever() {
+        let outbox = Outbox::default();
+        let (long, event) = ("x".repeat(MAX_ANSWER), "x".repeat(READ_BELOW));
+        assert!(outbox.push(&event) && outbox.push(&long));
+        assert!(!outbox.push(&long), "only one");
+        let mut bytes = 0;
+        while outbox.push(&event) {
+            bytes += event.len();
+        }
+        assert!((MAX_WAITING - 2 * READ_BELOW..MAX_WAITING).contains(&bytes), "{bytes}");
+        assert!(!Outbox::default().push(&"x".repeat(MAX_ANSWER + 1)));
+        let outbox = Outbox::default();
+        while outbox.push(&event) {}
+        assert!(!outbox.push(&long), "the client does not read");
+    }
+
+    #[test]
+    fn a_client_that_reads_gets_one_long_answer_after_the_other() {
+        on_runtime(async {
+            let (ours, theirs) = StdStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            let (events, _hearing) = mpsc::channel(64);
+            let client = Client::start(ID, UnixStream::from_std(ours).unwrap(), &events);
+            let reader = std::thread::spawn(move || {
+                let mut read = vec![0; 3 * (MAX_WAITING + 1)];
+                std::io::Read::read_exact(&mut &theirs, &mut read).unwrap();
+                theirs
+            });
+            let long = "x".repeat(MAX_WAITING);
+            for _ in 0..3 {
+                let outbox = client.outbox();
+                let _turn = outbox.turn().await;
+                assert!(client.send(&long));
+            }
+            client.outbox().until_written().await;
+            drop(reader.join().unwrap());
         });
     }
 

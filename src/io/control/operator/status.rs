@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::oneshot;
 
-use super::{OperatorEvent, send};
+use super::OperatorEvent;
 use crate::io::barrier::Barrier;
 use crate::io::control::shell::Shell;
 use crate::io::control::worker::WorkerHandle;
@@ -23,14 +23,13 @@ use rcluster_sys::figures::Figures;
 const LIMIT: Duration = Duration::from_millis(500);
 
 impl Shell {
-    pub(super) fn find_status(&self, client: ClientId, id: Id) {
+    pub(super) fn find_status(&mut self, client: ClientId, id: Id) {
         let Some(document) = self.document() else { return };
-        let events = self.events.clone();
-        tokio::task::spawn_local(async move {
+        self.answer_in_turn(client, async move |handled| {
             let (document, _) = document.await;
             let found = serde_json::to_value(document)
                 .map_err(|error| Unavailable { code: "ERR_RCLUSTER_FAILED", message: error.to_string() });
-            send(events, OperatorEvent::Found(client, id, found)).await;
+            OperatorEvent::FoundInTurn(client, id, found, handled)
         });
     }
 

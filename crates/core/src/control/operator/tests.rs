@@ -155,3 +155,15 @@ fn a_disconnected_client_gets_nothing_and_its_requests_are_carried_out() {
     operators.on_too_long(TWO);
     assert_eq!(operators.take_outputs().len(), 2, "a refusal and a hang-up, for the shell to drop");
 }
+
+#[test]
+fn an_answer_that_is_too_long_is_an_error_instead() {
+    let mut operators = Operators::default();
+    operators.on_connected(at(0), ONE);
+    for (length, is_ok) in [(MAX_ANSWER - 1000, true), (MAX_ANSWER, false)] {
+        operators.on_found(ONE, &id("7"), Ok(Value::String("x".repeat(length))));
+        let told = lines(&mut operators);
+        assert_eq!((told.len(), &told[0].1["id"], &told[0].1["ok"]), (1, &json!(7), &json!(is_ok)));
+        assert!(is_ok || told[0].1["error"]["code"] == "ERR_RCLUSTER_TOO_LARGE");
+    }
+}
