@@ -329,12 +329,18 @@ export interface SharedStore<V = any> {
    * ```
    * @param loader Its signal is aborted when another process creates the value instead.
    * @param options `ttl`: in ms; default: forever. `negativeTtl`: how long a failure is kept, in ms; default: 0. `grace`: how long
-   * after `ttl` the old value is returned while a new one is being created, in ms; default: 0.
+   * after `ttl` the old value is returned while a new one is being created, in ms; default: 0. `signal` ends the wait of this
+   * call, which rejects with the reason; a loader that runs goes on.
    */
   getOrCreate<T extends V>(
     key: string,
     loader: (facts: { signal: AbortSignal }) => T | Promise<T>,
-    options?: { ttl?: number | undefined; negativeTtl?: number | undefined; grace?: number | undefined },
+    options?: {
+      ttl?: number | undefined;
+      negativeTtl?: number | undefined;
+      grace?: number | undefined;
+      signal?: AbortSignal | undefined;
+    },
   ): Promise<T>;
   /**
    * Iterates over changes: first the current content, then `synced`, then each change. A slow watch does not take up memory. A

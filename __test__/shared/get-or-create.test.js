@@ -42,6 +42,44 @@ describe('getOrCreate() in one process', { skip }, () => {
     assert(store.entry('key').expiresAt > 0);
   });
 
+  test('a caller can end its wait, and the others get the value', async () => {
+    const store = open();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const reason = new Error('no longer wanted');
+    let finish;
+    const load = ({ signal: lost }) =>
+      new Promise((resolve) => {
+        finish = () => resolve(`made ${lost.aborted}`);
+      });
+    const first = store.getOrCreate('key', load, { signal });
+    const second = store.getOrCreate('key', assert.fail, { signal: new AbortController().signal });
+    await cluster.locks.query();
+    controller.abort(reason);
+    await assert.rejects(first, reason);
+    await assert.rejects(store.getOrCreate('key', assert.fail, { signal }), reason);
+    finish();
+    assert.strictEqual(await second, 'made false');
+    assert.strictEqual(store.get('key'), 'made false');
+    await assert.rejects(store.getOrCreate('key', assert.fail, { signal: {} }), {
+      code: 'ERR_INVALID_ARG_TYPE',
+    });
+  });
+
+  test('a loader goes on when no caller waits any more', async () => {
+    const store = open();
+    const controller = new AbortController();
+    let finish;
+    const load = () => new Promise((resolve) => (finish = resolve));
+    const first = store.getOrCreate('key', load, { signal: controller.signal });
+    await cluster.locks.query();
+    controller.abort();
+    await assert.rejects(first, { name: 'AbortError' });
+    const second = store.getOrCreate('key', assert.fail);
+    finish('made');
+    assert.strictEqual(await second, 'made');
+  });
+
   test('an error that cannot be described rejects too, and the next call computes the value', async () => {
     const store = open();
     const thrown = {
@@ -205,6 +243,22 @@ describe('getOrCreate() among workers', { skip }, () => {
         assert.deepStrictEqual(await fixture.marker(`made key ${id}`), { value: { by: workers[0].pid } });
       }
       assert(!fixture.marks.some(({ mark }) => mark.startsWith('makes')), 'nobody else has made one');
+    }));
+
+  test('one that no longer waits does not create it when the first is killed', () =>
+    withFixture('locks.js', { env: { COUNT: '3' } }, async (fixture) => {
+      const [first, second, third] = await start(fixture, 'waits', 3);
+      fixture.tell('release', { id: second.id, of: 'wait for key' });
+      assert.strictEqual((await fixture.marker(`made key ${second.id}`)).error.name, 'AbortError');
+      await fixture.marker(`done ${second.id}`);
+      // Its request has ended when a later one is answered.
+      fixture.tell('query', { id: second.id, of: null });
+      await fixture.marker(`done ${second.id}`);
+      process.kill(first.pid, 'SIGKILL');
+      await fixture.marker(`makes key ${third.id}`);
+      assert(!fixture.marks.some(({ mark }) => mark.startsWith('makes')), 'nobody else makes one');
+      fixture.tell('release', { id: third.id, of: 'key' });
+      assert.deepStrictEqual(await fixture.marker(`made key ${third.id}`), { value: { by: third.pid } });
     }));
 
   test('a failure rejects all that wait', () =>

@@ -40,12 +40,21 @@ let failures;
  * @property {number} ttl in ms; -1 for no expiry
  * @property {number} negativeTtl in ms; 0 if failures are not remembered
  * @property {number} grace in ms
+ * @property {AbortSignal | undefined} signal ends the wait of the caller
  *
  * How a flight ended: with a value, with an error, or undefined if the value must be read from the store.
  * @typedef {{ value: any } | { error: any } | undefined} Outcome
  */
 
-/** The values that this process creates or waits for, by lock name. @type {Map<string, Promise<Outcome>>} */
+/**
+ * A value that this process creates or waits for. Several callers can wait for it.
+ * @typedef {object} Flight
+ * @property {Promise<Outcome>} outcome
+ * @property {number} callers those that still wait for the outcome
+ * @property {AbortController | undefined} waiting ends the wait for the lock; undefined once that is over
+ */
+
+/** By lock name. @type {Map<string, Flight>} */
 const flights = new Map();
 
 /**
@@ -57,6 +66,7 @@ const flights = new Map();
  */
 async function getOrCreate(store, name, key, loader, options) {
   const plan = checked(store, name, key, loader, options);
+  plan.signal?.throwIfAborted();
   const found = store.entry(key);
   if (found !== undefined) {
     if (isStale(found, plan.grace)) refresh(plan);
@@ -70,6 +80,7 @@ async function getOrCreate(store, name, key, loader, options) {
     if (outcome !== undefined) return copyOf(outcome.value);
     const entry = store.entry(key);
     if (entry !== undefined) return entry.value;
+    plan.signal?.throwIfAborted();
   }
 }
 
@@ -87,10 +98,13 @@ function checked(store, name, key, loader, options) {
     throw longKey(key);
   }
   if (typeof loader !== 'function') throw invalidType('loader', 'function', loader);
-  const { ttl, negativeTtl, grace } = members(options, ['ttl', 'negativeTtl', 'grace']);
+  const { ttl, negativeTtl, grace, signal } = members(options, ['ttl', 'negativeTtl', 'grace', 'signal']);
   const life = lifetime(ttl);
   if (grace !== undefined && life === -1) {
     throw invalidValue('options.grace', 'is for values that have a ttl', grace);
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalidType('options.signal', 'AbortSignal', signal);
   }
   return {
     store,
@@ -101,6 +115,7 @@ function checked(store, name, key, loader, options) {
     ttl: life,
     negativeTtl: duration('negativeTtl', negativeTtl),
     grace: duration('grace', grace),
+    signal,
   };
 }
 
@@ -130,12 +145,50 @@ function isStale({ expiresAt }, grace) {
  * @returns {Promise<Outcome>}
  */
 function join(plan) {
-  let flight = flights.get(plan.id);
-  if (flight === undefined) {
-    flight = fly(plan, OTHERWISE.WAIT).finally(() => flights.delete(plan.id));
-    flights.set(plan.id, flight);
-  }
+  const flight = flights.get(plan.id) ?? begin(plan, OTHERWISE.WAIT);
+  flight.callers += 1;
+  const { signal } = plan;
+  if (signal === undefined) return flight.outcome;
+  return new Promise((resolve, reject) => {
+    const onAbort = () => {
+      flight.callers -= 1;
+      if (flight.callers === 0) abandon(plan, flight);
+      reject(signal.reason);
+    };
+    const settled = (/** @type {(value: any) => void} */ then) => (/** @type {any} */ value) => {
+      signal.removeEventListener('abort', onAbort);
+      then(value);
+    };
+    signal.addEventListener('abort', onAbort, { once: true });
+    void flight.outcome.then(settled(resolve), settled(reject));
+  });
+}
+
+/**
+ * @param {Plan} plan
+ * @param {number} otherwise
+ * @returns {Flight}
+ */
+function begin(plan, otherwise) {
+  /** @type {Flight} */
+  const flight = { callers: 0, waiting: new AbortController(), outcome: Promise.resolve(undefined) };
+  flights.set(plan.id, flight);
+  flight.outcome = fly(plan, otherwise, flight).finally(() => {
+    if (flights.get(plan.id) === flight) flights.delete(plan.id);
+  });
   return flight;
+}
+
+/**
+ * No caller waits any more. A loader that has begun goes on, because other processes may wait for its value.
+ * @param {Plan} plan
+ * @param {Flight} flight
+ */
+function abandon(plan, flight) {
+  if (flight.waiting === undefined) return;
+  // At once, so that the next caller does not join it.
+  flights.delete(plan.id);
+  flight.waiting.abort();
 }
 
 let hasWarned = false;
@@ -146,8 +199,9 @@ let hasWarned = false;
  */
 function refresh(plan) {
   if (flights.has(plan.id)) return;
-  const flight = fly(plan, OTHERWISE.GIVE_UP).finally(() => flights.delete(plan.id));
-  flights.set(plan.id, flight);
+  const flight = begin(plan, OTHERWISE.GIVE_UP);
+  // Nobody waits for it, and it is not abandoned.
+  flight.callers += 1;
   const tell = (/** @type {unknown} */ error) => {
     // This process leaves the cluster, and retries nothing: others do.
     if (/** @type {any} */ (error)?.code === 'ERR_RCLUSTER_GONE' || hasWarned) return;
@@ -155,7 +209,7 @@ function refresh(plan) {
     const message = `A stale value could not be computed again, and is retried: ${describe(error)}`;
     process.emitWarning(message, { code: 'RCLUSTER_SHARED_REFRESH' });
   };
-  void flight.then((outcome) => {
+  void flight.outcome.then((outcome) => {
     if (outcome !== undefined && 'error' in outcome) tell(outcome.error);
   }, tell);
 }
@@ -163,12 +217,15 @@ function refresh(plan) {
 /**
  * @param {Plan} plan
  * @param {number} otherwise
+ * @param {Flight} flight
  * @returns {Promise<Outcome>}
  */
-async function fly(plan, otherwise) {
+async function fly(plan, otherwise, flight) {
   const known = recall(plan);
   if (known !== undefined) return known;
-  const grant = await acquire({ space: SPACE.FLIGHT, name: plan.id, otherwise });
+  const signal = flight.waiting?.signal;
+  const grant = await acquire({ space: SPACE.FLIGHT, name: plan.id, otherwise, signal });
+  flight.waiting = undefined;
   if (grant === undefined) return undefined;
   if (typeof grant === 'string') return read(grant);
   // Another process may have created it, or failed, between the check of the store and the grant of the lock.

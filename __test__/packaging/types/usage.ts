@@ -103,6 +103,7 @@ void [
 const shared: cluster.SharedStore = cluster.shared('store', { size: '1MB', eviction: 'lru' });
 const revised: Promise<cluster.SharedResult> = shared.set('key', { a: 1 }, { ttl: 5, ifAbsent: true });
 const made: Promise<number> = shared.getOrCreate('key', async ({ signal }) => (signal.aborted ? 1 : 2), {
+  signal: AbortSignal.timeout(5),
   ttl: 5,
   grace: 5,
 });
