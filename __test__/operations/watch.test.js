@@ -174,3 +174,36 @@ test('a program that starts broken is started again when it changes', { skip }, 
     'const const;',
   ),
 );
+
+/** Reads its answer, and then starts once a file has been removed. */
+const READS_FIRST = `
+const fs = require('node:fs');
+const http = require('node:http');
+const text = fs.readFileSync('other/text', 'utf8');
+fs.writeFileSync('read', '');
+const timer = setInterval(() => {
+  if (fs.existsSync('wait')) return;
+  clearInterval(timer);
+  http.createServer((request, response) => response.end(text)).listen(0, '127.0.0.1');
+}, 10);
+`;
+
+test('a change during the reload of an operator causes another one', { skip }, () =>
+  watching(['--watch-path', 'other'], async ({ directory, write, ask: answer, count }) => {
+    const at = (/** @type {string} */ name) => path.join(directory, name);
+    write('other/text', 'old');
+    await until('the file is noticed', () => count(/text has changed[^]*reloaded/g) === 1);
+    write('app.js', READS_FIRST);
+    write('wait', '');
+    const operator = spawn(process.execPath, [COMMAND, 'reload', '--control', at('.sock')], {
+      stdio: 'ignore',
+    });
+    await until('a worker has read the old text', () => fs.existsSync(at('read')));
+    write('other/text', 'new');
+    await until('the change is noticed', () => count(/text has changed/g) === 2);
+    fs.rmSync(at('wait'));
+    await until('it has reloaded', () => count(/reloaded/g) === 2);
+    assert.strictEqual(await answer(), 'new');
+    if (operator.exitCode === null) await once(operator, 'exit');
+  }),
+);

@@ -12,6 +12,9 @@ const QUIET = 200;
 /** How long after the first change, in ms, a reload begins at the latest: some files are written all the time. */
 const PATIENCE = 2000;
 
+/** The log of supervision reports a failed reload. */
+const ignore = () => {};
+
 /**
  * Reloads when the code changes. Workers are only stopped once their replacements are ready, so code that
  * does not start has no effect on clients.
@@ -52,9 +55,10 @@ function watch({ app, paths, envFile }, supervisor) {
     if (isReloading) return;
     isReloading = true;
     while (changed !== '') {
-      const file = path.relative(directory, changed);
+      writeLine(`rcluster: ${path.relative(directory, changed)} has changed, reloading`);
+      // An operator's reload that is in progress may have started workers with the old code.
+      if (supervisor().stats().reloading) await supervisor().reload().catch(ignore);
       changed = '';
-      writeLine(`rcluster: ${file} has changed, reloading`);
       try {
         await supervisor().reload();
         writeLine('rcluster: reloaded');
