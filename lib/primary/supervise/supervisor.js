@@ -72,7 +72,9 @@ class Supervisor extends EventEmitter {
   #exits = createExitHold([...SIGNALS], (code) => {
     if (code !== undefined && code !== null) process.exitCode = code;
   });
-  #holds = true;
+  /** Whether it keeps the primary alive. */
+  #holds = false;
+  #hasEnded = false;
   /** @type {() => void} */
   #close = () => {};
 
@@ -95,8 +97,8 @@ class Supervisor extends EventEmitter {
     this.#options = options;
     this.#log = new Log(options.log);
     this.workers.length = options.workers;
-    // Keeps the primary alive even while no worker exists.
-    cluster.native.hold();
+    // The primary lives even while no worker exists.
+    this.#hold();
     if (options.signals) {
       this.#deaf = SIGNALS.map((signal) => listenBeside(signal, () => this.#onSignal(signal)));
     }
@@ -180,6 +182,8 @@ class Supervisor extends EventEmitter {
     if (slot === -1) return;
     this.workers[slot] = undefined;
     this.#removeSlots();
+    // It may have been the last worker, in a slot that an operator has removed.
+    if (this.workers.every((one) => one === undefined)) this.#holdWhileNeeded();
   }
 
   /** Removes the slots from `workers` that no longer exist, unless they still have a worker. */
@@ -201,14 +205,15 @@ class Supervisor extends EventEmitter {
    */
   #ask(ask) {
     return new Promise((resolve, reject) => {
-      // Nothing keeps the primary alive any more, so no answer would arrive.
-      if (!this.#holds && this.#shutdown !== undefined) {
+      if (this.#hasEnded) {
         reject(failed({ code: 'ERR_RCLUSTER_SHUT_DOWN', message: 'the cluster is shut down' }));
         return;
       }
       const request = ++this.#lastRequest;
       ask(this.#cluster.native.primary, request);
       this.#waiting.set(request, { resolve, reject });
+      // Until the answer arrives.
+      this.#hold();
     });
   }
 
@@ -251,7 +256,8 @@ class Supervisor extends EventEmitter {
     if (name === 'shutdown' || name === 'stopping') facts.signal = this.#signal ?? null;
     if (name === 'shutdown') this.#isWaiting = false;
     if (name === 'follow') this.#removeSlots();
-    if (name === 'stopped') this.#releaseIfStopped();
+    // Once released, it holds again when an operator has a worker started.
+    if (name === 'stopped' || !this.#holds) this.#holdWhileNeeded();
     this.#log.on(name, facts);
     this.emit(name, facts);
   }
@@ -264,12 +270,21 @@ class Supervisor extends EventEmitter {
     this.#waiting.delete(request);
     if (failure === null) waiting?.resolve();
     else waiting?.reject(failed(failure));
+    this.#holdWhileNeeded();
   }
 
-  /** If no worker will ever be started again, nothing needs to keep the primary alive. */
-  #releaseIfStopped() {
-    const { slots } = this.#stats();
-    if (slots.every((/** @type {{ state: string }} */ { state }) => state === 'stopped')) this.#release();
+  /** Keeps the primary alive while a slot has a worker or will get one, and while a request is not answered. */
+  #holdWhileNeeded() {
+    // A shutdown releases it at its end.
+    if (this.#hasEnded || this.#shutdown !== undefined) return;
+    const isStopped = (/** @type {{ state: string }} */ { state }) => state === 'stopped';
+    if (this.#waiting.size === 0 && this.#stats().slots.every(isStopped)) this.#release();
+    else this.#hold();
+  }
+
+  #hold() {
+    if (!this.#holds) this.#cluster.native.hold();
+    this.#holds = true;
   }
 
   #release() {
@@ -278,6 +293,7 @@ class Supervisor extends EventEmitter {
   }
 
   #end() {
+    this.#hasEnded = true;
     this.#log.end();
     // After a signal the process exits, and a repeated signal must not end it earlier.
     if (this.#signal === undefined) for (const stop of this.#deaf) stop();
