@@ -49,7 +49,7 @@ let isRead = false;
 function use(name) {
   if (!isRead) {
     checkFiles();
-    keep(['errors', 'option-keys', 'stderr', 'text']);
+    keep(['errors', 'keep-listening', 'option-keys', 'stderr', 'text']);
     keepFolders(['shared', 'shared/source', 'locks', 'exchange']);
     isRead = true;
   }

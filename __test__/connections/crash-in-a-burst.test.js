@@ -19,6 +19,7 @@ const ENDS = {
   'an exception in a request': { first: 'throw' },
   "an exception in 'connection'": { how: 'throw' },
   "an exit in 'connection'": { how: 'exit' },
+  "an exit in 'connection' without listeners of 'exit'": { how: 'bare exit' },
 };
 
 for (const [name, { first = 'hello', how }] of Object.entries(ENDS)) {

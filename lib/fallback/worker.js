@@ -4,6 +4,7 @@
 
 const { Number, Object, TypeError, clearTimeout, process, setTimeout, wallClock } = require('../globals');
 const { addExtras } = require('../extras');
+const { keepListening } = require('../keep-listening');
 const { createExitHold, ignoreTerminal, listenBeside } = require('../seam/signals');
 const { COMMAND } = require('./member');
 
@@ -88,7 +89,7 @@ function attach(worker) {
     process.exit(code);
   }
 
-  process.on('internalMessage', (/** @type {any} */ message) => {
+  keepListening('internalMessage', (/** @type {any} */ message) => {
     if (message?.cmd !== COMMAND) return;
     if (message.act === 'drain') drain(message.reason, message.timeoutMs);
     // An orderly stop arrives as a drain; this is its timeout.
@@ -101,7 +102,7 @@ function attach(worker) {
     // back.
     listenBeside('SIGTERM', (hasOthers) => (hasOthers ? hold.hold() : onTerminate()));
     // It has drained, or has lost its primary.
-    process.once('disconnect', () => exitIsDue && exit());
+    keepListening('disconnect', () => exitIsDue && exit());
   }
   addExtras(worker, { ready: () => process.send?.({ cmd: COMMAND, act: 'ready' }), retire, slot });
 }

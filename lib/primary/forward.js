@@ -1,11 +1,12 @@
 'use strict';
 
-const { Array, Error, Number, Object, process } = require('../globals');
+const { Array, Error, Number, Object } = require('../globals');
 const net = require('node:net');
 const path = require('node:path');
 const { getSystemErrorMap, inspect } = require('node:util');
 
 const { invalidValue } = require('../errors');
+const { keepListening } = require('../keep-listening');
 const { isOptions, refuseUnknownKeys } = require('../option-keys');
 
 /**
@@ -123,7 +124,7 @@ function startForwarding(native, forward) {
   const { errno, index } = native.forward(specs);
   if (errno !== 0) throw index < specs.length ? listenError(errno, specs[index]) : startError(errno);
   // Done here, because the native part may get no chance to do it.
-  process.once('exit', () => native.removeSockets());
+  keepListening('exit', () => native.removeSockets());
 }
 
 /**

@@ -26,6 +26,7 @@ const LATER = [
   'primary/forward',
   'primary/hook',
   'examine',
+  'keep-listening',
   'primary/report',
   'primary/scheduling',
   'primary/supervise/history',

@@ -16,6 +16,7 @@ const {
   process,
   setImmediate,
 } = require('../globals');
+const { keepListening } = require('../keep-listening');
 
 /** @typedef {import('./channel').End} End */
 
@@ -108,9 +109,13 @@ const unwritten = new Set();
 /** Added with the first batch, so that a process without batches has no listener that its app did not add. */
 let watchExit = () => {
   watchExit = () => {};
-  process.prependListener('exit', () => {
-    for (const flush of unwritten) flush();
-  });
+  keepListening(
+    'exit',
+    () => {
+      for (const flush of unwritten) flush();
+    },
+    'prependListener',
+  );
 };
 
 function isExiting() {

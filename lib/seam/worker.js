@@ -12,11 +12,11 @@ const {
   Object,
   Reflect,
   Symbol,
-  nextTick,
   process,
   realProcess,
 } = require('../globals');
 const net = require('node:net');
+const { keepListening } = require('../keep-listening');
 
 const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
 
@@ -72,29 +72,6 @@ function replaceWorkerSide(cluster, { getServer, disconnect, disconnectedByPrima
       }
     ),
   );
-}
-
-/** Node's event for a listener that has been removed. */
-const REMOVED = /** @type {any} */ ('removeListener');
-
-/**
- * Listens for an event of `process`, even after the application has removed all its listeners.
- *
- * @param {string} event
- * @param {(...args: any[]) => void} listener
- */
-function keepListening(event, listener) {
-  const name = /** @type {any} */ (event);
-  const onRemoved = (/** @type {any} */ _, /** @type {unknown} */ removed) => {
-    if (removed === listener) nextTick(restore);
-  };
-
-  function restore() {
-    if (!process.listeners(REMOVED).includes(onRemoved)) process.on(REMOVED, onRemoved);
-    if (!process.listeners(name).includes(listener)) process.on(name, listener);
-  }
-
-  restore();
 }
 
 /**

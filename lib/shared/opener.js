@@ -1,7 +1,8 @@
 'use strict';
 
-const { Symbol, process } = require('../globals');
+const { Symbol } = require('../globals');
 const builtin = require('../builtin');
+const { keepListening } = require('../keep-listening');
 const { loadBinding } = require('../load-binding');
 const { isMainThread } = require('../system');
 const { failure } = require('./errors');
@@ -51,7 +52,7 @@ function membership() {
  */
 function onLeave(leave) {
   // Not on the worker: the app may remove all listeners from that.
-  if (builtin.isWorker) process.prependListener('disconnect', leave);
+  if (builtin.isWorker) keepListening('disconnect', leave, 'prependListener');
 }
 
 function left() {

@@ -4,6 +4,7 @@
 // types/shared.d.ts.
 
 const { JSON, Set, process } = require('../globals');
+const { keepListening } = require('../keep-listening');
 const { loadBinding } = require('../load-binding');
 const { writeLine } = require('../stderr');
 
@@ -24,7 +25,7 @@ function keep(name) {
   const binding = loadBinding();
   if (watch === undefined) {
     watch = binding.watchSaves(onFailure);
-    process.on('exit', saveAll);
+    keepListening('exit', saveAll);
   }
   kept.add(name);
   return () => binding.savedShared(name);

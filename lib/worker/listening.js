@@ -3,7 +3,8 @@
 const fs = require('node:fs');
 const path = require('node:path');
 const { debuglog } = require('node:util');
-const { JSON, Map, nextTick, process } = require('../globals');
+const { JSON, Map, nextTick } = require('../globals');
+const { keepListening } = require('../keep-listening');
 const { later } = require('../later');
 const seam = require('../seam/worker');
 const createFauxHandle = require('./faux-handle');
@@ -309,7 +310,7 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
       closed,
       history === HISTORY.none ? listener : undefined,
     );
-    if (delivering === null) process.on('exit', returnUntouched);
+    if (delivering === null) keepListening('exit', returnUntouched);
     delivering = handle;
     member.handle.onconnection(0, admission.watch(listener, member.handle, handle));
     delivering = undefined;

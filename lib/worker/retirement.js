@@ -12,6 +12,7 @@ const {
   setTimeout,
   wallClock,
 } = require('../globals');
+const { keepListening } = require('../keep-listening');
 const { later } = require('../later');
 const seam = require('../seam/worker');
 const { isHttp1, isHttp2 } = require('../seam/servers');
@@ -316,7 +317,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
       finish()(exit);
     };
     if (!process.connected) return finished();
-    process.once('disconnect', finished);
+    keepListening('disconnect', finished);
     process.disconnect?.();
   }
 

@@ -3,6 +3,7 @@
 const { Error, Map, Object, Promise, process, random } = require('../../globals');
 const { defineHidden } = require('../../define');
 const { invalidValue } = require('../../errors');
+const { keepListening } = require('../../keep-listening');
 const { programOf } = require('../program');
 const { parseOptions, toNative } = require('./options');
 const { Supervisor } = require('./supervisor');
@@ -140,7 +141,7 @@ function createSupervise(primary) {
       Supervisor.abandon(started);
       throw error;
     }
-    process.once('exit', () => {
+    keepListening('exit', () => {
       native.flushLogs();
       native.removeSockets();
     });
