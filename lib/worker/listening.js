@@ -139,12 +139,13 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
 
     ask(request, (reply, fd) => {
       if (closing) return turnDown(fd, index);
-      if (typeof owner._setServerData === 'function') owner._setServerData(reply.data);
       if (reply.errno !== 0 || reply.listener === null || reply.kind === null) {
         // The index stays taken, as with the built-in: the next attempt gets a new one.
         callback(reply.errno, null);
         return;
       }
+      // A refusal has none, and a server with TLS would throw.
+      if (typeof owner._setServerData === 'function') owner._setServerData(reply.data);
       const { listener } = reply;
       if (reply.shared && fd < 0) {
         // It came along, and this process had no room for it.
