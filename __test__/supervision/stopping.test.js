@@ -223,20 +223,27 @@ for (const server of ['exclusive', 'reusePort', 'handle']) {
   );
 }
 
-test('a UDP socket that is bound exclusively makes a worker ready, and is closed by a drain', async () => {
-  const [port] = await freePorts(1);
-  await withSupervised(
-    { workers: 1, drainTimeout: 60_000 },
-    async (app) => {
-      await app.marker('ready');
-      const client = dgram.createSocket('udp4');
-      client.send('hello', port, '127.0.0.1');
-      assert.strictEqual(String((await once(client, 'message'))[0]), 'hello');
-      client.close();
-      process.kill(app.pid, 'SIGTERM');
-      await app.marker('drained');
-      assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+for (const how of ['exclusive', 'reusePort']) {
+  const skip = how === 'reusePort' && !hasReusePort && 'this Node knows no reusePort';
+  test(
+    `a UDP socket of its own makes a worker ready, and is closed by a drain: ${how}`,
+    { skip },
+    async () => {
+      const [port] = await freePorts(1);
+      await withSupervised(
+        { workers: 1, drainTimeout: 60_000 },
+        async (app) => {
+          await app.marker('ready');
+          const client = dgram.createSocket('udp4');
+          client.send('hello', port, '127.0.0.1');
+          assert.strictEqual(String((await once(client, 'message'))[0]), 'hello');
+          client.close();
+          process.kill(app.pid, 'SIGTERM');
+          await app.marker('drained');
+          assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+        },
+        { env: { SCRIPT: WORKER, SERVER: `udp ${how}`, PORT: `${port}` }, listen: false },
+      );
     },
-    { env: { SCRIPT: WORKER, SERVER: 'udp', PORT: `${port}` }, listen: false },
   );
-});
+}

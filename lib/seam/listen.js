@@ -29,17 +29,29 @@ function watchListening(onListening) {
   const sockets = /** @type {any} */ (dgram.Socket.prototype);
   const { bind } = sockets;
   sockets.bind = function (/** @type {any[]} */ ...args) {
-    const [options] = args;
-    const isServer =
-      typeof options === 'object' &&
-      options !== null &&
-      ((options.exclusive && options.port > 0) || options.reusePort || options.fd >= 0);
+    const isServer = isBoundHere(this, args[0]);
     const result = Reflect.apply(bind, this, args);
-    if (isServer) this.once('listening', () => onListening(this, 'udp'));
+    if (!isServer) return result;
+    // With a handle or a descriptor, it has already emitted 'listening'.
+    if (stateOf(this)?.receiving) onListening(this, 'udp');
+    else this.once('listening', () => onListening(this, 'udp'));
     return result;
   };
   Object.defineProperty(sockets.bind, 'name', { value: bind.name });
   Object.defineProperty(sockets.bind, 'length', { value: bind.length });
+}
+
+/**
+ * Whether bind() makes a socket a server that the cluster may not know of.
+ *
+ * @param {any} socket
+ * @param {any} options the first argument of bind()
+ */
+function isBoundHere(socket, options) {
+  const { exclusive, port, fd, recvStart } = options ?? {};
+  if (fd >= 0 || recvStart !== undefined) return true;
+  // send() and connect() bind to the port 0, exclusively.
+  return exclusive ? port > 0 : Boolean(stateOf(socket)?.reusePort);
 }
 
 /** @param {any} handle of a server */
@@ -54,10 +66,18 @@ function kindOf(handle) {
  */
 function handleOf(owner) {
   if (!(owner instanceof dgram.Socket)) return owner._handle ?? null;
-  const symbol = Object.getOwnPropertySymbols(owner).find(
+  return stateOf(owner)?.handle ?? null;
+}
+
+/**
+ * @param {any} socket a dgram.Socket
+ * @returns {{ handle: any, receiving: boolean, reusePort?: boolean } | undefined}
+ */
+function stateOf(socket) {
+  const symbol = Object.getOwnPropertySymbols(socket).find(
     ({ description }) => description === 'state symbol',
   );
-  return symbol === undefined ? null : (/** @type {any} */ (owner)[symbol].handle ?? null);
+  return symbol === undefined ? undefined : socket[symbol];
 }
 
 module.exports = { watchListening, handleOf };
