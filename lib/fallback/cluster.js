@@ -71,7 +71,7 @@ class Cluster {
   #handlers;
 
   /**
-   * @param {(template: any, slot: number) => Worker} fork
+   * @param {(template: any, slot: number, drainTimeout: number) => Worker} fork
    * @param {(message: object) => void} tell
    * @param {import('./member').Handlers} handlers
    */
@@ -119,7 +119,7 @@ class Cluster {
     const member = new Member(/** @type {any} */ (role), this.options, this.#handlers);
     this.members.add(member);
     this.slots[slot].state = 'filling';
-    member.spawn(() => this.#fork(this.template, slot));
+    member.spawn(() => this.#fork(this.template, slot, this.options.drainTimeout));
     if (member.id !== null) this.event('spawn', { worker: member.id, slot, cause });
   }
 

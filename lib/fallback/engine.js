@@ -35,7 +35,7 @@ class Engine {
   #run = new Run();
 
   /**
-   * @param {(template: any, slot: number) => Worker} fork
+   * @param {(template: any, slot: number, drainTimeout: number) => Worker} fork
    * @param {(message: object) => void} tell
    */
   constructor(fork, tell) {

@@ -53,6 +53,8 @@ class Member {
   #ageLimit = 0;
   /** When its drain is forced to end, in ms. */
   #drainsUntil = 0;
+  /** Whether it drains already, because the app has called disconnect(). */
+  #hasBegun = false;
   #ready;
   #killTimeout;
   #handlers;
@@ -98,7 +100,7 @@ class Member {
     if (this.#ready !== 'explicit') {
       worker.once(this.#ready === 'online' ? 'online' : 'listening', () => this.#onReady());
     }
-    child.on('internalMessage', (message) => this.#onMessage(message));
+    child.on('internalMessage', (message) => this.#onMessage(worker, message));
     // At the process, because the app may remove all listeners of the worker. First, because a listener of the app may
     // throw.
     child.prependOnceListener('exit', (code, signal) => {
@@ -157,7 +159,8 @@ class Member {
    */
   drain(reason, timeout) {
     this.#leave('draining');
-    if (this.worker) sendDrain(this.worker, reason, timeout);
+    this.why.detail ??= `it retired (${reason})`;
+    if (this.worker && !this.#hasBegun) sendDrain(this.worker, reason, timeout);
     this.#endDrainIn(timeout);
   }
 
@@ -205,16 +208,33 @@ class Member {
     this.#handlers.onReady(this);
   }
 
-  /** Its channel is closed, on purpose or not. @param {Worker} worker */
+  /** Its channel is closed or is about to be, on purpose or not. @param {Worker} worker */
   #onLeft({ exitedAfterDisconnect }) {
     if (exitedAfterDisconnect && this.place !== 'former') this.#handlers.onLeft(this);
   }
 
-  /** @param {any} message */
-  #onMessage(message) {
+  /**
+   * @param {Worker} worker
+   * @param {any} message
+   */
+  #onMessage(worker, message) {
     if (message?.cmd !== COMMAND) return;
     if (message.act === 'ready') this.#onReady();
+    else if (message.act === 'listens') this.#onListening();
     else if (message.act === 'retire') this.#handlers.onRetire(this, String(message.reason));
+    else if (message.act === 'leave') this.#onLeaving(worker);
+  }
+
+  /** A server of the worker's own listens, of which the built-in does not know. */
+  #onListening() {
+    if (this.#ready === 'listening') this.#onReady();
+  }
+
+  /** The app has called disconnect(), and the worker drains. @param {Worker} worker */
+  #onLeaving(worker) {
+    this.#hasBegun = true;
+    worker.exitedAfterDisconnect = true;
+    this.#onLeft(worker);
   }
 
   /** @param {Error} error */

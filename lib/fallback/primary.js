@@ -3,6 +3,7 @@
 // supervise() and related functions, on top of the built-in cluster.
 
 const {
+  JSON,
   Map,
   Object,
   Reflect,
@@ -22,7 +23,7 @@ const { createSupervise } = require('../primary/supervise/index');
 const { parseOptions } = require('../primary/supervise/options');
 const { Engine } = require('./engine');
 const { sendDrain } = require('./member');
-const { SLOT } = require('./worker');
+const { SETTINGS } = require('./worker');
 
 /**
  * @typedef {import('../../index').ClusterSettings} ClusterSettings
@@ -89,9 +90,11 @@ function createPrimary(cluster) {
   /**
    * @param {NodeJS.ProcessEnv} env
    * @param {number} slot
+   * @param {number} drainTimeout in ms
    */
-  function start(env, slot) {
-    const worker = fork({ ...env, [SLOT]: `${slot}`, ...(variable && { [variable]: `${slot}` }) });
+  function start(env, slot, drainTimeout) {
+    const settings = JSON.stringify({ slot, drainTimeout });
+    const worker = fork({ ...env, [SETTINGS]: settings, ...(variable && { [variable]: `${slot}` }) });
     if (worker.process.pid === undefined) {
       // The built-in lists it until its channel is closed, and in vain if it has none.
       delete cluster.workers[worker.id];

@@ -2,14 +2,31 @@
 
 // The worker's side of supervision without the native part.
 
-const { Number, Object, TypeError, clearTimeout, process, setTimeout, wallClock } = require('../globals');
+const {
+  JSON,
+  Math,
+  Object,
+  Promise,
+  Reflect,
+  TypeError,
+  clearTimeout,
+  process,
+  realProcess,
+  setTimeout,
+  wallClock,
+} = require('../globals');
+const { defineHidden } = require('../define');
 const { addExtras } = require('../extras');
 const { keepListening } = require('../keep-listening');
-const { createExitHold, ignoreTerminal, listenBeside } = require('../seam/signals');
+const { handleOf, isOfBuiltin } = require('../seam/listen');
+const { createExitHold, hasOtherListeners, ignoreTerminal, listenBeside } = require('../seam/signals');
+const announce = require('../worker/announce');
+const { createExclusive } = require('../worker/exclusive');
+const finish = require('../worker/finish');
 const { COMMAND } = require('./member');
 
-/** The variable with the slot of a supervised worker. The worker removes it when it starts. */
-const SLOT = 'RCLUSTER_FALLBACK_SLOT';
+/** The variable with the settings of a supervised worker, as JSON. The worker removes it when it starts. */
+const SETTINGS = 'RCLUSTER_FALLBACK_SLOT';
 
 /** The exit code that a shell reports for a process that SIGTERM has ended. */
 const TERMINATED = 143;
@@ -25,26 +42,100 @@ const SIGNAL_WAIT = 250;
  * @param {any} worker
  */
 function attach(worker) {
-  const { [SLOT]: given } = process.env;
-  delete process.env[SLOT];
-  const slot = given === undefined ? undefined : Number(given);
-  /** @type {'serving' | 'asked' | 'draining'} */
+  const { [SETTINGS]: given } = process.env;
+  delete process.env[SETTINGS];
+  /** @type {{ slot?: number, drainTimeout?: number }} */
+  const { slot, drainTimeout = 0 } = given === undefined ? {} : JSON.parse(given);
+  /** @type {'serving' | 'asked' | 'draining' | 'drained'} */
   let state = 'serving';
   /** @type {NodeJS.Timeout | undefined} */
   let patience;
+  /** When the drain must be over, in ms of the wall clock; Infinity if there is no limit. */
+  let deadline = Infinity;
+  /** Whether the primary has ended the wait. */
+  let over = false;
   /** Whether an exit of the process was held back. */
   let exitIsDue = false;
+  /** In a drain, the number of servers that the built-in has not closed yet, or which still have connections. */
+  let shared = 0;
+  /** Whether a server has listened. It may be closed by now, and still have connections. */
+  let hasListened = false;
   const hold = createExitHold(['SIGTERM', 'SIGINT', 'SIGHUP'], onHeldExit);
+  // Those of the cluster as well, in order to know when their connections have ended.
+  const servers = createExclusive(() => false, onListening);
+  const { disconnect } = worker;
+
+  /** @param {any} owner the net.Server or dgram.Socket */
+  function onListening(owner) {
+    hasListened = true;
+    // The built-in reports its own.
+    if (slot !== undefined && !isOfBuiltin(handleOf(owner))) say('listens');
+  }
 
   /**
+   * @param {string} act
+   * @param {object} [facts]
+   */
+  function say(act, facts) {
+    process.send?.({ cmd: COMMAND, act, ...facts });
+  }
+
+  /**
+   * The drain begins, unless it has begun. The built-in closes its servers; the others are closed here.
    * @param {string} reason
    * @param {number | null} timeout in ms
    */
   function drain(reason, timeout) {
-    if (state === 'draining') return;
+    if (state === 'draining' || state === 'drained') return;
     state = 'draining';
     clearTimeout(patience);
-    worker.emit('retire', { reason, deadline: timeout === null ? null : wallClock() + timeout });
+    if (timeout !== null) deadline = wallClock() + timeout;
+    const closed = closeServers();
+    const prepared = announce(worker, { reason, deadline: timeout === null ? null : deadline });
+    // The built-in calls it when its servers are closed, even if the channel is closed by then, which would throw; and
+    // Node calls it when the primary has ended.
+    const { disconnect: leave } = /** @type {{ disconnect: () => void }} */ (realProcess);
+    let isCalled = false;
+    realProcess.disconnect = () => {
+      if (!isCalled) {
+        isCalled = true;
+        limit();
+        void Promise.all([closed, prepared]).then(end);
+      }
+      if (shared > 0 && process.connected) Reflect.apply(leave, realProcess, []);
+    };
+  }
+
+  /** @returns {Promise<unknown>} resolves when all are closed and their connections have ended */
+  function closeServers() {
+    const open = servers.members();
+    shared = open.filter(({ handle }) => isOfBuiltin(handle)).length;
+    const closed = open.map(
+      ({ owner, handle }) =>
+        new Promise((/** @type {(value: void) => void} */ resolve) => {
+          const isShared = isOfBuiltin(handle);
+          owner.once('close', () => {
+            if (isShared) shared--;
+            resolve();
+          });
+          if (!isShared) owner.close();
+        }),
+    );
+    return Promise.all(closed);
+  }
+
+  /** There is nothing left to serve. */
+  function end() {
+    state = 'drained';
+    const finished = () => (exitIsDue ? exit() : finish(exit));
+    if (!process.connected) return finished();
+    process.once('disconnect', finished);
+    process.disconnect?.();
+  }
+
+  /** From now on it gets no orders, so it must enforce its deadline itself. */
+  function limit() {
+    if (deadline !== Infinity) setTimeout(exit, Math.max(0, deadline - wallClock()), TERMINATED).unref();
   }
 
   function retire(reason = 'retire') {
@@ -55,7 +146,7 @@ function attach(worker) {
     if (state !== 'serving') return;
     if (slot === undefined) {
       drain(reason, null);
-      worker.disconnect();
+      Reflect.apply(disconnect, worker, []);
       return;
     }
     state = 'asked';
@@ -64,13 +155,38 @@ function attach(worker) {
 
   /** The replacement is started while this worker still serves. @param {string} reason */
   function askToRetire(reason) {
-    process.send?.({ cmd: COMMAND, act: 'retire', reason });
+    say('retire', { reason });
+  }
+
+  /** The app has called disconnect() of a supervised worker, here or in the primary. */
+  function onDisconnect() {
+    if (state === 'draining' || state === 'drained') return;
+    // Its successor is started at once.
+    say('leave');
+    drain('disconnect', drainTimeout);
   }
 
   function onTerminate() {
+    // Nothing but the end of its time is left to be told, and the channel is closed.
+    if (over || state === 'drained') return exit(TERMINATED);
     if (state !== 'serving') return;
     state = 'asked';
     patience = setTimeout(askToRetire, SIGNAL_WAIT, 'SIGTERM');
+  }
+
+  /** The primary sends SIGTERM as well: the time limit is over. */
+  function onTimeUp() {
+    const drains = state === 'draining' || worker.state === 'disconnecting';
+    // It listens without being ready, so it may have clients: it drains until SIGKILL.
+    if (!drains && hasListened && !hasOtherListeners('SIGTERM')) {
+      drain('shutdown', drainTimeout);
+      Reflect.apply(disconnect, worker, []);
+      return;
+    }
+    over = true;
+    hold.release();
+    // An application that listens for SIGTERM receives it, and may still act on it.
+    if (exitIsDue || !hasOtherListeners('SIGTERM')) setTimeout(exit, 0, TERMINATED);
   }
 
   /**
@@ -80,7 +196,8 @@ function attach(worker) {
   function onHeldExit(code) {
     if (code !== undefined && code !== null) process.exitCode = code;
     exitIsDue = true;
-    onTerminate();
+    if (state === 'drained') exit();
+    else onTerminate();
   }
 
   /** @param {number} [code] */
@@ -89,22 +206,36 @@ function attach(worker) {
     process.exit(code);
   }
 
-  keepListening('internalMessage', (/** @type {any} */ message) => {
-    if (message?.cmd !== COMMAND) return;
-    if (message.act === 'drain') drain(message.reason, message.timeoutMs);
-    // An orderly stop arrives as a drain; this is its timeout.
-    else if (message.act === 'terminate') setTimeout(exit, 0, TERMINATED);
-  });
+  const onMessage = (/** @type {any} */ message) => {
+    if (message?.cmd === COMMAND) {
+      if (message.act === 'drain') drain(message.reason, message.timeoutMs);
+      else if (message.act === 'terminate') onTimeUp();
+    } else if (slot !== undefined && message?.cmd === 'NODE_CLUSTER' && message.act === 'disconnect') {
+      onDisconnect();
+    }
+  };
+  keepListening('internalMessage', onMessage, 'prependListener');
 
   if (slot !== undefined) {
     ignoreTerminal(hold);
     // An application with its own listener handles SIGTERM itself. If that only cleans up and exits, the exit is held
     // back.
-    listenBeside('SIGTERM', (hasOthers) => (hasOthers ? hold.hold() : onTerminate()));
-    // It has drained, or has lost its primary.
-    keepListening('disconnect', () => exitIsDue && exit());
+    listenBeside('SIGTERM', (hasOthers) => {
+      if (!hasOthers) onTerminate();
+      else if (!over) hold.hold();
+    });
+    // It has lost its primary.
+    keepListening('disconnect', () => {
+      if (exitIsDue && state !== 'draining') exit();
+    });
+    defineHidden(worker, 'disconnect', {
+      value() {
+        if (worker.state !== 'destroying') onDisconnect();
+        return Reflect.apply(disconnect, worker, []);
+      },
+    });
   }
-  addExtras(worker, { ready: () => process.send?.({ cmd: COMMAND, act: 'ready' }), retire, slot });
+  addExtras(worker, { ready: () => say('ready'), retire, slot });
 }
 
-module.exports = { SLOT, attach };
+module.exports = { SETTINGS, attach };

@@ -51,7 +51,7 @@ function isBoundHere(socket, options) {
   const { exclusive, port, fd, recvStart } = options ?? {};
   if (fd >= 0 || recvStart !== undefined) return true;
   // send() and connect() bind to the port 0, exclusively.
-  return exclusive ? port > 0 : Boolean(stateOf(socket)?.reusePort);
+  return exclusive ? port > 0 : !!stateOf(socket)?.reusePort;
 }
 
 /** @param {any} handle of a server */
@@ -70,6 +70,15 @@ function handleOf(owner) {
 }
 
 /**
+ * Whether the built-in cluster has given a handle to its server or socket: it replaces the function that closes it.
+ *
+ * @param {any} handle
+ */
+function isOfBuiltin(handle) {
+  return Object.hasOwn(handle, 'close');
+}
+
+/**
  * @param {any} socket a dgram.Socket
  * @returns {{ handle: any, receiving: boolean, reusePort?: boolean } | undefined}
  */
@@ -80,4 +89,4 @@ function stateOf(socket) {
   return symbol === undefined ? undefined : socket[symbol];
 }
 
-module.exports = { watchListening, handleOf };
+module.exports = { watchListening, handleOf, isOfBuiltin };

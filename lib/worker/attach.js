@@ -23,6 +23,7 @@ const LATER = [
   'seam/work',
   'stderr',
   'text',
+  'worker/announce',
   'worker/disconnect',
   'worker/drain',
   'worker/exchanges',

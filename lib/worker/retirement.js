@@ -5,9 +5,7 @@ const {
   Promise,
   Reflect,
   String,
-  Symbol,
   clearTimeout,
-  nextTick,
   process,
   setTimeout,
   wallClock,
@@ -40,9 +38,6 @@ const MAX_DETAIL = 4096;
 /** The exit code that a shell reports for a process that SIGTERM has ended. */
 const TERMINATED = 143;
 
-/** The symbol under which the worker has the function that ends its leadership. See ../locks/lead.js. */
-const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
-
 /** @type {() => typeof import('../errors')} */
 const errors = later('errors');
 /** @type {() => typeof import('../stderr')} */
@@ -51,6 +46,8 @@ const stderr = later('stderr');
 const text = later('text');
 /** @type {() => typeof import('../seam/work')} */
 const work = later('seam/work');
+/** @type {() => typeof import('./announce')} */
+const announce = later('worker/announce');
 /** @type {() => typeof import('./exchanges')} */
 const exchangesModule = later('worker/exchanges');
 /** @type {() => typeof import('./finish')} */
@@ -262,41 +259,8 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     const drained = new Promise((/** @type {(value: void) => void} */ resolve) => {
       drain({ timeout, handOver: reason !== 'shutdown' }, resolve);
     });
-    const prepared = announce({ reason, deadline: deadline === Infinity ? null : deadline });
+    const prepared = announce()(worker, { reason, deadline: deadline === Infinity ? null : deadline });
     void Promise.all([drained, prepared]).then(end);
-  }
-
-  /**
-   * Emits 'retire' to the application, and waits for the promises that its listeners return.
-   *
-   * @param {{ reason: string, deadline: number | null }} facts
-   * @returns {Promise<unknown>} resolves when all promises that the listeners returned are settled
-   */
-  function announce(facts) {
-    /** @type {any[]} */
-    const results = [];
-    const own = /** @type {any} */ (worker)[BEFORE_RETIRING];
-    const listeners = worker.rawListeners('retire');
-    for (const listener of own === undefined ? listeners : [own, ...listeners]) {
-      try {
-        results.push(Reflect.apply(listener, worker, [facts]));
-      } catch (error) {
-        // Uncaught, as if the event had been emitted; but the drain continues.
-        nextTick(() => {
-          throw error;
-        });
-      }
-    }
-    const settled = results
-      .filter((result) => typeof result?.then === 'function')
-      .map(
-        (result) =>
-          new Promise((/** @type {(value: void) => void} */ resolve) => {
-            // A rejection stays unhandled.
-            void Promise.resolve(result).finally(resolve);
-          }),
-      );
-    return Promise.all(settled);
   }
 
   /**
