@@ -97,6 +97,8 @@ export interface HandlerRegistration {
   readonly name: string;
   /** Removes the handler. Calls that have begun continue. */
   stop(): void;
+  /** The same as `stop()`, at the end of the block of a `using` declaration. */
+  [Symbol.dispose](): void;
 }
 
 /**

@@ -24,19 +24,29 @@ if (cluster.isPrimary) {
 // Another copy of rcluster, such as that of the command, may have done so before.
 if (cluster.worker && !('slot' in cluster.worker)) attach(cluster.worker);
 
+/** What only one side has with the native part. */
+const extras = cluster.isPrimary
+  ? {
+      ...CONSTANTS,
+      forwarding: () => [],
+      schedule: unsupported('cluster.schedule()'),
+      schedulingStats: noReport,
+      supervise: createPrimary(cluster),
+    }
+  : {
+      schedule: EXTRAS.schedule,
+      stickyId: unsupported('cluster.stickyId()'),
+      supervise: EXTRAS.supervise,
+    };
+
 module.exports = addExtras(cluster, {
-  ...(cluster.isPrimary && CONSTANTS),
+  ...extras,
   BroadcastChannel: unsupported('cluster.BroadcastChannel'),
   availableParallelism: os.availableParallelism,
-  forwarding: () => [],
   handle: unsupported('cluster.handle()'),
   lead: unsupported('cluster.lead()'),
   locks: { query: unsupported('cluster.locks.query()'), request: unsupported('cluster.locks.request()') },
   notify: unsupported('cluster.notify()'),
   request: unsupported('cluster.request()'),
-  schedule: unsupported('cluster.schedule()'),
-  schedulingStats: noReport,
   shared: unsupported('cluster.shared()'),
-  stickyId: unsupported('cluster.stickyId()'),
-  supervise: cluster.isPrimary ? createPrimary(cluster) : EXTRAS.supervise,
 });

@@ -222,3 +222,8 @@ cluster.notify({ leader: 'cron' }, 'jobs', 1, { scope: 'all' });
 // @ts-expect-error A worker is one of this machine.
 const worker3 = cluster.request(3, 'jobs', 1, { scope: 'all' });
 void [here, led, names, worker3];
+
+{
+  using registration = cluster.handle('jobs', () => {});
+  void registration;
+}

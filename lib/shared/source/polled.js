@@ -57,10 +57,16 @@ class PolledStore extends Listened {
    * @param {Plan} plan
    */
   constructor(name, plan) {
+    const refuse = () => {
+      throw failure('ERR_RCLUSTER_SHARED', `The store ${JSON.stringify(name)} has no backend`);
+    };
     super({
       change: (emit) => this.#tell('change', emit),
       load: (emit) => this.#tell('load', emit),
       loadError: (emit) => this.#tell('loadError', emit),
+      connect: refuse,
+      disconnect: refuse,
+      resync: refuse,
     });
     this.#name = name;
     const sink = {
@@ -206,6 +212,7 @@ for (const name of [
   'delete',
   'getOrCreate',
   'increment',
+  'read',
   'set',
   'tally',
   'touch',
