@@ -4,6 +4,8 @@ const { Error, Object } = require('./globals');
 const { defineHidden } = require('./define');
 const { keep, keepFolders, load } = require('./later');
 const { isInPlace, loadBinding } = require('./load-binding');
+// At the start, outside of any request.
+require('./root-context');
 
 /** The number of workers that makes sense on this machine. */
 function availableParallelism() {

@@ -10,7 +10,7 @@ const net = require('node:net');
 const path = require('node:path');
 const { text } = require('node:stream/consumers');
 const { test } = require('node:test');
-const { get } = require('../../testing/clients.js');
+const { get, hold } = require('../../testing/clients.js');
 const { isBuiltin } = require('../../testing/subject.js');
 const { withSupervised } = require('../../testing/supervised.js');
 const { PLACES } = require('../fixtures/supervision/attribution.js');
@@ -63,6 +63,29 @@ for (const place of PLACES) {
   const unknown = place === 'a microtask' && !knowsMicrotasks && 'this Node does not tell';
   test(`thrown in ${place}`, { skip: skip || unknown }, () => finds('http', place));
 }
+
+for (const place of ['a listener of a channel', 'a handler of notices']) {
+  test(`thrown in ${place}, after another request was the first user`, { skip }, () =>
+    finds('http', place, { USES_ALL: '1' }),
+  );
+}
+
+test('thrown in a listener of a store: no request is answered with 500', { skip }, () =>
+  withSupervised(
+    { workers: 1, drainTimeout: 60_000 },
+    async (app) => {
+      const held = ask(app.target, 'held');
+      await app.marker('held');
+      const guilty = hold(app.target);
+      guilty.socket.write('GET /store HTTP/1.1\r\nHost: test\r\n\r\n');
+      assert.deepStrictEqual(await held, { status: 200, text: 'held' });
+      await guilty.close();
+      assert.strictEqual((await app.marker('exit')).code, 1);
+      await assert.rejects(guilty.text, { message: /closed/ });
+    },
+    { env: { SCRIPT, USES_ALL: '1' } },
+  ),
+);
 
 test('thrown while the class of requests cannot be changed', { skip }, () =>
   finds('http', 'handler', { FROZEN: '1' }),

@@ -5,6 +5,7 @@
 
 const { JSON, Map, Object, Reflect, Set, Symbol, TypeError } = require('../globals');
 const { use } = require('../extras');
+const { AsyncResource } = require('node:async_hooks');
 const { inspect } = require('node:util');
 const { getEventListeners } = require('node:events');
 const { checkName, checkScope } = require('../locks/check');
@@ -59,6 +60,8 @@ class LagEvent extends Event {
 }
 
 class BroadcastChannel extends EventTarget {
+  /** The creator's async context, in which listeners run. */
+  #context = new AsyncResource('RCLUSTER_CHANNEL');
   #name;
   #all;
   #number = nextNumber++;
@@ -219,12 +222,26 @@ class BroadcastChannel extends EventTarget {
       // As in Node, the event has no data.
       [type, data] = ['messageerror', null];
     }
-    channel.dispatchEvent(new MessageEvent(type, { data }));
+    channel.#dispatch(new MessageEvent(type, { data }));
+  }
+
+  /**
+   * @param {number} count
+   * @param {BroadcastChannel} channel
+   */
+  static deliverLag(count, channel) {
+    channel.#dispatch(new LagEvent(count));
+  }
+
+  /** @param {Event} event */
+  #dispatch(event) {
+    this.#context.runInAsyncScope(this.dispatchEvent, this, event);
   }
 }
 
-const { deliver } = BroadcastChannel;
+const { deliver, deliverLag } = BroadcastChannel;
 delete (/** @type {any} */ (BroadcastChannel).deliver);
+delete (/** @type {any} */ (BroadcastChannel).deliverLag);
 
 for (const name of ['name', 'close', 'postMessage', 'onmessage', 'onmessageerror']) {
   Object.defineProperty(BroadcastChannel.prototype, name, { enumerable: true });
@@ -251,7 +268,7 @@ function onMessage(frame) {
 function onLag({ flag, name, number }) {
   const all = [...(channels.get(keyOf((flag & COMMON) !== 0, name)) ?? [])];
   const heard = all.filter((channel) => getEventListeners(channel, 'lag').length > 0);
-  for (const channel of heard) channel.dispatchEvent(new LagEvent(number));
+  for (const channel of heard) deliverLag(number, channel);
   if (heard.length === 0) require('./lag').warnOfLag(`the channel ${JSON.stringify(name)}`, number);
 }
 

@@ -3,6 +3,7 @@
 // cluster.handle(): functions that other processes call by name.
 
 const { JSON, Map, Object, Symbol } = require('../globals');
+const { AsyncResource } = require('node:async_hooks');
 const { isProxy } = require('node:util').types;
 const { failure, invalidType } = require('../shared/errors');
 const { members } = require('../shared/members');
@@ -14,7 +15,7 @@ const { decode, encode } = require('./values');
 
 /** @typedef {import('./connection').Frame} Frame */
 /** @typedef {import('../../index').MessageHandler} Fn */
-/** @typedef {{ fn: Fn, onLag: ((count: number) => void) | undefined }} Handler */
+/** @typedef {{ fn: Fn, onLag: ((count: number) => void) | undefined, context: AsyncResource }} Handler */
 
 /** @type {Map<string, Handler>} */
 const handlers = new Map();
@@ -69,7 +70,9 @@ function handle(name, fn, options) {
     throw failure('ERR_RCLUSTER_HANDLER_EXISTS', message);
   }
   const native = link();
-  const handler = { fn, onLag };
+  // In which the functions run.
+  const context = new AsyncResource('RCLUSTER_HANDLER');
+  const handler = { fn, onLag, context };
   handlers.set(name, handler);
   native.handle(name);
   const stop = () => {
@@ -93,10 +96,10 @@ function onRequest({ flag, number, name, worker, value }) {
   }
   const call = new Call(name, worker, flag !== 0);
   calls.set(number, call);
-  const { fn } = handler;
+  const { fn, context } = handler;
   let result;
   try {
-    result = fn(decode(value), call);
+    result = context.runInAsyncScope(fn, undefined, decode(value), call);
   } catch (error) {
     return reply(number, false, () => encodeThrown(error));
   }
@@ -142,10 +145,10 @@ function reply(number, ok, encoded) {
 function onNotice({ flag, name, worker, value }) {
   const handler = handlers.get(name);
   if (handler === undefined) return;
-  const { fn } = handler;
+  const { fn, context } = handler;
   const run = async () => fn(decode(value), new Call(name, worker, flag !== 0));
   // The sender does not wait, so a failure is an unhandled rejection.
-  void run();
+  void context.runInAsyncScope(run);
 }
 
 /** @param {Frame} frame */
@@ -159,7 +162,7 @@ function onCancelled({ number }) {
 /** @param {Frame} frame */
 function onLag({ name, number }) {
   const handler = handlers.get(name);
-  if (handler?.onLag) return handler.onLag(number);
+  if (handler?.onLag) return handler.context.runInAsyncScope(handler.onLag, undefined, number);
   // An unknown number of messages may be lost: only reported to onLag().
   if (number === 0) return;
   warnOfLag(`the handler ${JSON.stringify(name)}`, number);

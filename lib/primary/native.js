@@ -5,6 +5,7 @@ const { Error, JSON, Map, Object, process, setImmediate } = require('../globals'
 const { noReport } = require('../extras');
 const { loadBinding, packageFiles } = require('../load-binding');
 const { later } = require('../later');
+const { inRootContext } = require('../root-context');
 
 /** @type {() => typeof import('../examine')} */
 const examine = later('examine');
@@ -115,7 +116,8 @@ class NativePrimary {
     const scheduling = this.#readScheduling();
     const plans = JSON.stringify(scheduling.plans);
     try {
-      const primary = new Primary(plans, packageFiles(), (event) => this.#onEvent(event));
+      const start = () => new Primary(plans, packageFiles(), (event) => this.#onEvent(event));
+      const primary = inRootContext(start);
       this.scheduling = scheduling;
       return primary;
     } catch (error) {

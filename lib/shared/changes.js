@@ -5,6 +5,7 @@
 
 const { EventEmitter } = require('node:events');
 const { Object, nextTick } = require('../globals');
+const { inRootContext } = require('../root-context');
 const { invalidType, invalidValue } = require('./errors');
 
 /** The events. 'error' is listed because events.once() listens to it; it is never emitted. */
@@ -72,7 +73,9 @@ class Changes {
   /** @param {string} name */
   #begin(name) {
     if (name in this.#running || !Object.keys(this.#origins).includes(name)) return;
-    this.#running[name] = this.#origins[name]((...args) => nextTick(() => this.#emit(name, args)));
+    // As with emitters of Node that serve many, the listeners do not run in the context of the first one.
+    const emit = (/** @type {any[]} */ ...args) => inRootContext(nextTick, () => this.#emit(name, args));
+    this.#running[name] = this.#origins[name](emit);
   }
 
   /**
@@ -173,7 +176,7 @@ function follow(watch, emit) {
   };
   // The watch fails when the primary is gone, which the store's onEnd() reports.
   void run().catch((error) => {
-    if (error.code !== 'ERR_RCLUSTER_GONE') nextTick(() => throwIt(error));
+    if (error.code !== 'ERR_RCLUSTER_GONE') inRootContext(nextTick, () => throwIt(error));
   });
   return () => void watch.return?.();
 }

@@ -9,6 +9,7 @@ const { SharedStore } = require('./store');
 const { failure, sharedError } = require('./errors');
 const { warnOfLoss } = require('./lost');
 const { openerOf } = require('./opener');
+const { inRootContext } = require('../root-context');
 
 /**
  * The open stores, with the options that they were opened with.
@@ -43,7 +44,7 @@ function shared(name, options) {
       store.release();
     }
     // If the source cannot be attached, a call with the same options tries it again.
-    if (plan !== undefined) opened.store.attach(plan);
+    if (plan !== undefined) inRootContext(() => opened.store.attach(plan));
     opened.options.add(json);
     return opened.store;
   } catch (error) {
@@ -65,7 +66,8 @@ function polled(name, json, plan, known) {
     throw failure('ERR_RCLUSTER_SHARED_OPTIONS', message);
   }
   const { PolledStore } = require('./source/polled');
-  const store = new PolledStore(name, /** @type {import('./source/plan').Plan} */ (plan));
+  const create = () => new PolledStore(name, /** @type {import('./source/plan').Plan} */ (plan));
+  const store = inRootContext(create);
   stores.set(name, { store, options: new Set([json]), isLocal: true });
   return store;
 }

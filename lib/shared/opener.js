@@ -4,6 +4,7 @@ const { Symbol } = require('../globals');
 const builtin = require('../builtin');
 const { keepListening } = require('../keep-listening');
 const { loadBinding } = require('../load-binding');
+const { inRootContext } = require('../root-context');
 const { isMainThread } = require('../system');
 const { failure } = require('./errors');
 
@@ -19,10 +20,10 @@ const { failure } = require('./errors');
  */
 function openerOf(name, key, refusal) {
   if (!isMainThread) throw failure('ERR_RCLUSTER_SHARED', refusal);
-  if (!builtin.isWorker) return loadBinding()[name];
-  const open = /** @type {any} */ (builtin)[Symbol.for(key)];
+  const open = builtin.isWorker ? /** @type {any} */ (builtin)[Symbol.for(key)] : loadBinding()[name];
   if (open === undefined) throw failure('ERR_RCLUSTER_SHARED', 'This worker was not started by rcluster');
-  return open;
+  // Its callbacks are called in the context in which it was opened.
+  return /** @type {any} */ ((/** @type {any[]} */ ...args) => inRootContext(open, ...args));
 }
 
 /** @throws {Error} ERR_RCLUSTER_GONE in a worker that has left */

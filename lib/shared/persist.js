@@ -6,6 +6,7 @@
 const { JSON, Set, process } = require('../globals');
 const { keepListening } = require('../keep-listening');
 const { loadBinding } = require('../load-binding');
+const { inRootContext } = require('../root-context');
 const { writeLine } = require('../stderr');
 
 /** The stores that are kept. @type {Set<string>} */
@@ -24,7 +25,7 @@ let watch;
 function keep(name) {
   const binding = loadBinding();
   if (watch === undefined) {
-    watch = binding.watchSaves(onFailure);
+    watch = inRootContext(binding.watchSaves, onFailure);
     keepListening('exit', saveAll);
   }
   kept.add(name);
