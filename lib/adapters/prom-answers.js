@@ -3,7 +3,7 @@
 // How a worker answers the primary's native metrics listener, which requests the metrics of its prom-client registries with a
 // named message: see src/io/control/registries.rs.
 
-const { JSON, Map, Number, Promise, setImmediate, setTimeout } = require('../globals');
+const { JSON, Map, Number, Object, Promise, setImmediate, setTimeout } = require('../globals');
 
 /** The name of the requests of the primary's listener to workers. */
 const NAME = 'rcluster/prom-client';
@@ -61,9 +61,38 @@ function endAnswering(registry) {
   stopAnswering = undefined;
 }
 
+/**
+ * The metrics of a registry, with the names of counters as they are without OpenMetrics: they end with `_total`. Once prom-client
+ * has written them for OpenMetrics, it omits that ending.
+ * @param {import('prom-client').Registry<import('prom-client').RegistryContentType>} registry
+ */
+async function metricsOf(registry) {
+  const metrics = await registry.getMetricsAsJSON();
+  if (!isOpenMetrics(registry)) return metrics;
+  return renameCounters(/** @type {any[]} */ (metrics), (name) => `${name}_total`);
+}
+
+/** @param {import('prom-client').Registry<import('prom-client').RegistryContentType>} registry */
+function isOpenMetrics({ contentType }) {
+  return contentType.startsWith('application/openmetrics-text');
+}
+
+/**
+ * @template {{ name: string, type: string }} T
+ * @param {T[]} metrics
+ * @param {(name: string) => string} rename gets the name without `_total`
+ * @returns {T[]}
+ */
+function renameCounters(metrics, rename) {
+  return metrics.map((metric) => {
+    if (metric.type !== 'counter') return metric;
+    return Object.assign({}, metric, { name: rename(metric.name.replace(/_total$/, '')) });
+  });
+}
+
 /** The metrics of all registries of this process as JSON; numbers that JSON lacks are strings. */
 async function metricsAsText() {
-  const lists = await Promise.all([...registries.keys()].map((registry) => registry.getMetricsAsJSON()));
+  const lists = await Promise.all([...registries.keys()].map(metricsOf));
   // The answer is sent before.
   if (onAnswered !== undefined) setImmediate(onAnswered);
   return JSON.stringify(lists.flat(), (_key, value) =>
@@ -71,4 +100,4 @@ async function metricsAsText() {
   );
 }
 
-module.exports = { beginToAnswer, endAnswering };
+module.exports = { beginToAnswer, endAnswering, isOpenMetrics, renameCounters };

@@ -25,7 +25,7 @@ const { outOfRange } = require('../shared/errors');
 const { members } = require('../shared/members');
 const { describe } = require('../text');
 const { openStore, peer } = require('./common');
-const { beginToAnswer, endAnswering } = require('./prom-answers');
+const { beginToAnswer, endAnswering, isOpenMetrics, renameCounters } = require('./prom-answers');
 
 const { AggregatorRegistry, Registry, register } = peer('prom-client', () => require('prom-client'));
 
@@ -118,7 +118,12 @@ class ClusterRegistry {
     await this.#untilAnswered(asked);
     await this.#moveDead();
     const reports = this.#store.entries({ prefix: PREFIX }).map(([, { metrics }]) => metrics);
-    const registry = AggregatorRegistry.aggregate(reports);
+    // prom-client adds `_total` to the names of counters, and removes it before only in a registry that it has not aggregated;
+    // there, the next report has the name without.
+    const named = isOpenMetrics(this.#registry)
+      ? reports.map((metrics) => renameCounters(metrics, (name) => name))
+      : reports;
+    const registry = AggregatorRegistry.aggregate(named);
     registry.setContentType(this.#registry.contentType);
     return registry;
   }
