@@ -1,7 +1,8 @@
 'use strict';
 
 // The data of a packet as Socket.IO writes it for clients: as JSON, with binary values as they are. Other workers get it in
-// this form, so that their clients get the same as those of this worker, and that what cannot be written fails here.
+// this form, so that their clients get the same as those of this worker, and that what cannot be written fails here. Dates stay
+// dates: they become the same text there, and other parsers than Socket.IO's own have a form for them.
 
 const { Blob } = require('node:buffer');
 const { types } = require('node:util');
@@ -25,7 +26,7 @@ function onWire(data) {
  */
 function convert(key, given, parents) {
   // First, because a Buffer has toJSON().
-  if (isBinary(given)) return given;
+  if (isBinary(given) || isPlainDate(given)) return given;
   const value = typeof given !== 'string' && typeof given?.toJSON === 'function' ? given.toJSON(key) : given;
   if (typeof value !== 'object') return primitive(value);
   if (value === null || isBinary(value)) return value;
@@ -73,6 +74,13 @@ function record(object, parents) {
 function isBinary(value) {
   if (typeof value !== 'object' || value === null) return false;
   return types.isArrayBuffer(value) || ArrayBuffer.isView(value) || value instanceof Blob;
+}
+
+/** Whether it is a date of which a copy becomes the same in JSON. @param {unknown} value */
+function isPlainDate(value) {
+  if (!types.isDate(value) || Object.hasOwn(value, 'toJSON')) return false;
+  // Not an instance of a class of the app.
+  return Object.getPrototypeOf(Object.getPrototypeOf(value)) === Object.prototype;
 }
 
 module.exports = { onWire };
