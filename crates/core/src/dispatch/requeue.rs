@@ -80,8 +80,10 @@ impl<C: Connection> Dispatch<C> {
         let handed_over = why == Refusal::HandedOver;
         let genuine = self.place(worker).is_some_and(|place| {
             let worker = &mut self.workers[place];
+            // Only a leaving worker hands over what it has served. Another one returns what was handed over to it.
+            let is_served = handed_over && worker.standing == Standing::Leaving;
             // A worker that has never listened on a listener cannot have had one of its connections.
-            worker.has_joined(listener) && if handed_over { worker.handed_over() } else { worker.returned() }
+            worker.has_joined(listener) && if is_served { worker.handed_over() } else { worker.returned() }
         });
         if !genuine {
             out.push(Output::Close { conn });

@@ -166,3 +166,25 @@ fn waiting_connections_count_towards_the_room_for_handing_over() {
         ("counts 2 2; woke 2; may 1", &format!("u>2, {HAND_OVER}")),
     ]);
 }
+
+/// A worker that returns connections is limited, and one that is leaving may hand over what it has served for long.
+#[test]
+fn only_a_leaving_worker_hands_over_more_than_a_worker_may_return() {
+    for (leaving, taken) in [(false, 32), (true, 40)] {
+        let mut stage = Play::new(Plan::default());
+        for line in ["add 1; add 2; listen 7; join 1 7", "join 2 7; fills 2 7"] {
+            line.split(';').for_each(|line| drop(stage.act(line.trim())));
+        }
+        for count in 1..=40 {
+            assert_eq!(stage.act("accept a"), ["a>1"]);
+            stage.act(&format!("counts 1 {count}"));
+        }
+        if leaving {
+            stage.act("leaving 1");
+        } else {
+            stage.act("left 1 7");
+        }
+        let closed = (0..40).filter(|_| stage.act("hands 1 z") == ["z closed"]).count();
+        assert_eq!(40 - closed, taken);
+    }
+}
