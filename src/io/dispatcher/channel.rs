@@ -109,6 +109,8 @@ pub(super) enum Read {
     HeldUp,
     /// Not read, for lack of descriptors.
     NoRoom,
+    /// Not read for now: the next message brings connections, and only descriptors are left that clients must not have.
+    Reserved(SysError),
     Broken(WorkerError),
 }
 
@@ -140,6 +142,8 @@ pub(super) struct WorkerChannel {
     pub(super) cut_off: bool,
     /// Whether the worker has died. It is removed as soon as there are descriptors for its connections.
     pub(super) dead: bool,
+    /// Whether it is not read for a while, after [`Read::Reserved`].
+    pub(super) rests: bool,
     /// The number of connections that it has handed over.
     pub(super) handed_over: u64,
 }
@@ -165,6 +169,7 @@ impl WorkerChannel {
             chosen: VecDeque::new(),
             cut_off: false,
             dead: false,
+            rests: false,
             handed_over: 0,
         }
     }
@@ -268,13 +273,27 @@ impl WorkerChannel {
         Reclaimed { conns: self.unreceived(taken), all }
     }
 
-    /// Reads one message of the worker. `is_ample`: there is known to be room for the descriptors of any message.
-    pub(super) fn read(&self, is_ample: &mut bool, bytes: &mut [u8], fds: &mut Vec<Descriptor>) -> Read {
+    /// Reads one message of the worker. `may_rest`: connections for which only reserved descriptors are left stay in the
+    /// channel. `is_ample`: there is known to be room for the descriptors of any message.
+    pub(super) fn read(
+        &mut self,
+        may_rest: bool,
+        is_ample: &mut bool,
+        bytes: &mut [u8],
+        fds: &mut Vec<Descriptor>,
+    ) -> Read {
         if self.is_held_up() {
             return Read::HeldUp;
         }
         let mut received = Vec::new();
         let socket = self.channel.as_fd();
+        if may_rest
+            && let Ok(Some(len)) = peek(socket, bytes)
+            && let Err(error) = room_for_clients(Message::descriptors(&bytes[..len]))
+        {
+            self.rests = true;
+            return Read::Reserved(error);
+        }
         let closer = Some(&self.closer);
         let next = receive_next(socket, closer, is_ample, Message::descriptors, bytes, &mut received);
         fds.extend(self.foreign(&mut received));

@@ -124,7 +124,7 @@ impl Shell {
             self.flush();
             self.release_clients();
             self.run_when_passed_on();
-            self.workers.limit_hand_over(|worker| self.brain.hand_over_room(worker));
+            self.limit_hand_over();
         }
     }
 
@@ -132,6 +132,7 @@ impl Shell {
         let is_retry_due = self.tools.is_retry_due();
         if is_retry_due {
             self.listeners.try_again();
+            self.workers.try_again();
         }
         if self.tools.has_hold_ended() {
             self.listeners.watch_all(&mut self.tools);

@@ -79,12 +79,17 @@ impl Workers {
     /// concerns the worker.
     pub(super) fn watch(&mut self, worker: WorkerId, tools: &mut Tools) -> Result<(), WorkerError> {
         let Some(channel) = self.channels.get_mut(&worker) else { return Ok(()) };
-        let watch = !tools.is_paused() && !channel.cut_off && !channel.is_held_up();
+        let watch = !tools.is_paused() && !channel.cut_off && !channel.rests && !channel.is_held_up();
         match channel.watch(tools.poller(), Token::Worker(worker).pack(), watch) {
             Err(error) if error.is_shortage() => tools.try_later(error),
             other => other?,
         }
         Ok(())
+    }
+
+    /// Ends the rest of channels, so that they are watched and read again.
+    pub(super) fn try_again(&mut self) {
+        self.channels.values_mut().for_each(|channel| channel.rests = false);
     }
 
     /// A standby, which has no channel yet, hands nothing over.
@@ -149,18 +154,23 @@ impl Workers {
         self.channels.get(&worker).map_or(Ok(()), WorkerChannel::probe)
     }
 
-    /// Reads one message, if there is room for its descriptors. `is_ample`: there is known to be room for any message.
+    /// Reads one message, if there is room for its descriptors. `is_ample`: there is known to be room for any message. If
+    /// `others_wait`, what a worker that serves nobody any more sends back must not take reserved descriptors. From other
+    /// workers it is received all the same: the report that such a worker has room, for which the others may wait, comes
+    /// after it; and there are not many, because it was sent at most a window of them at a time.
     pub(super) fn read(
-        &self,
+        &mut self,
         worker: WorkerId,
+        others_wait: bool,
         is_ample: &mut bool,
         bytes: &mut [u8],
         fds: &mut Vec<Descriptor>,
     ) -> Read {
-        let Some(channel) = self.channels.get(&worker).filter(|channel| !channel.cut_off) else {
+        let Some(channel) = self.channels.get_mut(&worker).filter(|channel| !channel.cut_off) else {
             return Read::Nothing;
         };
-        channel.read(is_ample, bytes, fds)
+        let may_rest = others_wait && (channel.dead || self.leaving.contains(&worker));
+        channel.read(may_rest, is_ample, bytes, fds)
     }
 
     /// Reclaims the connections that the worker has not received: see [`WorkerChannel::reclaim`]. `None` if there is no
@@ -194,7 +204,7 @@ mod tests {
     use std::os::fd::AsFd;
     use std::os::unix::net::UnixStream;
 
-    use rcluster_core::channel::{MAX_MESSAGE, Tag, Writer};
+    use rcluster_core::channel::{Kept, MAX_MESSAGE, Tag, Writer};
     use rcluster_sys::passing::{Sent, send};
     use rcluster_testing::alone_with_limit;
 
@@ -223,13 +233,60 @@ mod tests {
 
         let mut all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
         let (mut bytes, mut fds, mut is_ample) = ([0; MAX_MESSAGE], Vec::new(), false);
-        let mut read = || workers.read(WorkerId(1), &mut is_ample, &mut bytes, &mut fds);
+        let mut read = || workers.read(WorkerId(1), false, &mut is_ample, &mut bytes, &mut fds);
         assert!(matches!(read(), Read::Message(Incoming { length: 1, descriptors: 0 })), "it brings none");
         assert!(matches!(read(), Read::NoRoom));
         all.truncate(all.len() - 6);
         assert!(matches!(read(), Read::Message(Incoming { descriptors: 1, .. })));
         assert!(matches!(read(), Read::Nothing));
         assert_eq!(fds.len(), 1);
+    }
+
+    #[test]
+    fn what_a_leaving_worker_sends_back_does_not_take_reserved_descriptors() {
+        if !alone_with_limit(
+            "io::dispatcher::workers::tests::what_a_leaving_worker_sends_back_does_not_take_reserved_descriptors",
+            200,
+        ) {
+            return;
+        }
+        let mut workers = Workers::default();
+        let mut send_from = |id| {
+            let (channel, worker) = WorkerChannel::with_worker();
+            workers.insert(WorkerId(id), channel);
+            let mut handed_over = Writer::new(Tag::HandedOver);
+            handed_over.push(ListenerId(1), Some(Kept::default()));
+            assert_eq!(send(worker.as_fd(), Writer::new(Tag::Woke).bytes(), &[]).unwrap(), Sent::Done);
+            let client = [UnixStream::pair().unwrap().0.into()];
+            assert_eq!(send(worker.as_fd(), handed_over.bytes(), &client).unwrap(), Sent::Done);
+            worker
+        };
+        let _ends = [1, 2, 3].map(&mut send_from);
+        workers.set_leaving(WorkerId(1));
+        workers.set_dead(WorkerId(2));
+
+        // 20 of the 50 that are reserved are left.
+        let mut all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
+        all.truncate(all.len() - 20);
+        let (mut bytes, mut fds) = ([0; MAX_MESSAGE], Vec::new());
+        let mut read = |id, others_wait| {
+            fds.clear();
+            workers.read(WorkerId(id), others_wait, &mut false, &mut bytes, &mut fds)
+        };
+        for id in [1, 2] {
+            assert!(
+                matches!(read(id, true), Read::Message(Incoming { descriptors: 0, .. })),
+                "it brings none"
+            );
+            assert!(matches!(read(id, true), Read::Reserved(_)));
+        }
+        assert!(matches!(read(1, false), Read::Message(Incoming { descriptors: 1, .. })), "no client waits");
+        for descriptors in [0, 1] {
+            let Read::Message(message) = read(3, true) else { panic!("it still serves") };
+            assert_eq!(message.descriptors, descriptors);
+        }
+        all.truncate(100);
+        assert!(matches!(read(2, true), Read::Message(Incoming { descriptors: 1, .. })));
     }
 
     #[test]

@@ -12,7 +12,7 @@ fn what_a_worker_hands_over_waits_until_there_is_room_for_all_of_it() {
     ) {
         return;
     }
-    let (channel, worker) = WorkerChannel::with_worker();
+    let (mut channel, worker) = WorkerChannel::with_worker();
     let mut message = Writer::new(Tag::NotListening);
     message.push(ListenerId(1), None);
     message.push(ListenerId(1), None);
@@ -23,9 +23,11 @@ fn what_a_worker_hands_over_waits_until_there_is_room_for_all_of_it() {
     let mut all: Vec<File> = std::iter::from_fn(|| File::open("/dev/null").ok()).collect();
     all.pop();
     let (mut bytes, mut fds) = ([0; MAX_MESSAGE], Vec::new());
-    assert!(matches!(channel.read(&mut false, &mut bytes, &mut fds), Read::NoRoom));
+    assert!(matches!(channel.read(false, &mut false, &mut bytes, &mut fds), Read::NoRoom));
     all.truncate(all.len() - 10);
-    let Read::Message(read) = channel.read(&mut false, &mut bytes, &mut fds) else { panic!("no message") };
+    let Read::Message(read) = channel.read(false, &mut false, &mut bytes, &mut fds) else {
+        panic!("no message")
+    };
     assert_eq!((read.descriptors, fds.len()), (2, 2));
     assert!(Message::parse(&bytes[..read.length], read.descriptors).is_ok());
 }

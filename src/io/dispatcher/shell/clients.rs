@@ -59,12 +59,14 @@ impl Shell {
         !self.is_ending && !self.has_none_waiting()
     }
 
+    /// Whether there are descriptors for more clients. The error means that the rest is reserved.
+    pub(super) fn room_for_clients(&self, count: usize) -> Result<(), SysError> {
+        if self.must_keep_descriptors() { room_for_clients(count) } else { Ok(()) }
+    }
+
     /// Whether further clients must wait in the backlog, because only reserved descriptors are left.
     fn must_wait(&mut self) -> bool {
-        if !self.must_keep_descriptors() {
-            return false;
-        }
-        let Err(error) = room_for_clients(1) else { return false };
+        let Err(error) = self.room_for_clients(1) else { return false };
         self.tools.warn(error);
         self.tools.hold_clients();
         self.listeners.watch_all(&mut self.tools);

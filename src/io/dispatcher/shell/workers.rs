@@ -78,7 +78,8 @@ impl Shell {
         // Bounded, so that a worker that sends endlessly does not delay the others: if there is more, there
         // is another event.
         for _ in 0..BURST {
-            match self.workers.read(worker, &mut is_ample, &mut bytes, &mut fds) {
+            let others_wait = self.must_keep_descriptors();
+            match self.workers.read(worker, others_wait, &mut is_ample, &mut bytes, &mut fds) {
                 Read::Message(Incoming { length, descriptors }) => {
                     let outcome = match Message::parse(&bytes[..length], descriptors) {
                         Ok(message) => self.on_message(worker, message, fds.drain(..)),
@@ -91,6 +92,11 @@ impl Shell {
                 Read::Nothing => return ReadOutcome::All,
                 Read::HeldUp => {
                     self.tools.retry_later();
+                    self.watch_worker(worker);
+                    return ReadOutcome::Later;
+                }
+                Read::Reserved(error) => {
+                    self.tools.try_later(error);
                     self.watch_worker(worker);
                     return ReadOutcome::Later;
                 }
@@ -155,6 +161,13 @@ impl Shell {
             self.input(Input::Returned { worker, listener, conn, why });
         }
         Ok(())
+    }
+
+    /// Tells leaving workers how many connections they may hand over now. What is handed over while only reserved
+    /// descriptors are left would wait in the channel.
+    pub(super) fn limit_hand_over(&self) {
+        let may = |worker| self.brain.hand_over_room(worker).filter(|_| self.room_for_clients(1).is_ok());
+        self.workers.limit_hand_over(may);
     }
 
     /// A worker that breaks the rules gets nothing more, and its messages are not read any more.
