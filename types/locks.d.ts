@@ -132,7 +132,10 @@ export interface Leadership {
   readonly token: number | undefined;
   /** Resolves when this process is neither the leader nor a candidate any more. Rejects with the error that the function has thrown. */
   readonly done: Promise<void>;
-  /** Aborts the signal, waits until the function has ended, and lets another process become the leader. Never rejects. */
+  /**
+   * Aborts the signal, waits until the function has ended, and lets another process become the leader. Never rejects. In the
+   * function itself it does not wait: another process becomes the leader once the function has ended.
+   */
   stop(): Promise<void>;
   /** The same as `stop()`. */
   [Symbol.asyncDispose](): Promise<void>;

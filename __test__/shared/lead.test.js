@@ -44,6 +44,38 @@ describe('in one process', { skip }, () => {
     await leader.stop();
   });
 
+  test('a function can stop itself, and the next one leads when it has ended', async () => {
+    const order = [];
+    const first = cluster.lead('itself', async ({ signal }) => {
+      await cluster.locks.query();
+      await first.stop();
+      order.push(`stopped ${signal.aborted}`);
+      // Nested, and by way of a leader that has another name.
+      const other = cluster.lead('another', () => first.stop().then(() => order.push('nested')));
+      await cluster.locks.query();
+      await other.stop();
+      order.push('ended');
+    });
+    const second = cluster.lead('itself', () => void order.push('second'));
+    await first.done;
+    await cluster.locks.query();
+    assert.deepStrictEqual(order, ['stopped true', 'nested', 'ended', 'second']);
+    await second.stop();
+  });
+
+  test('what a function has begun waits for its end once the function has returned', async () => {
+    const order = [];
+    let stop;
+    const leader = cluster.lead('begun', ({ signal }) => {
+      signal.addEventListener('abort', () => order.push('aborted'));
+      stop = cluster.locks.query().then(() => leader.stop());
+    });
+    void leader.done.then(() => order.push('done'));
+    await cluster.locks.query();
+    await stop;
+    assert.deepStrictEqual(order, ['aborted', 'done']);
+  });
+
   test('a leader whose function has returned still leads, and a candidate can be stopped', async () => {
     const order = [];
     const first = cluster.lead('two', () => void order.push('first'));

@@ -19,6 +19,11 @@ const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
 /** All candidates of this process. @type {Set<Candidate>} */
 const candidates = new Set();
 
+/** @typedef {{ candidate: Candidate, outer: Inside | undefined }} Inside the functions that have led to the running code */
+
+/** @type {import('node:async_hooks').AsyncLocalStorage<Inside> | undefined} created for the first leader of the app */
+let inside;
+
 /** A candidate of this process, which leads or waits to lead. */
 class Candidate {
   #stop = new AbortController();
@@ -28,6 +33,9 @@ class Candidate {
 
   /** @type {number | undefined} */
   #token;
+
+  /** Whether its function has not ended. */
+  #isRunning = false;
 
   /** @type {boolean} */
   #isBackground;
@@ -65,8 +73,40 @@ class Candidate {
   }
 
   stop() {
+    const over = this.end();
+    // A function that waited for its own end would wait forever.
+    return this.#isCalling() ? Promise.resolve() : over;
+  }
+
+  /** Stops it, and waits for its function whoever calls this. */
+  end() {
     this.#stop.abort();
     return this.#over;
+  }
+
+  /** Whether its own function has led to the running code, and has not ended. */
+  #isCalling() {
+    let leader = inside?.getStore();
+    while (leader !== undefined && leader.candidate !== this) leader = leader.outer;
+    return leader !== undefined && this.#isRunning;
+  }
+
+  /**
+   * @param {Leader} leader
+   * @param {{ signal: AbortSignal, token: number }} facts
+   */
+  async #call(leader, facts) {
+    // A function of rcluster's own does not stop itself.
+    if (this.#isBackground) return void (await leader(facts));
+    inside ??= new (require('node:async_hooks').AsyncLocalStorage)();
+    let outer = inside.getStore();
+    while (outer !== undefined && !outer.candidate.#isRunning) outer = outer.outer;
+    this.#isRunning = true;
+    try {
+      await inside.run({ candidate: this, outer }, leader, facts);
+    } finally {
+      this.#isRunning = false;
+    }
   }
 
   /** @param {Leader} leader */
@@ -92,7 +132,7 @@ class Candidate {
     this.#leading = leading;
     this.#token = grant.token;
     try {
-      await leader({ signal, token: grant.token });
+      await this.#call(leader, { signal, token: grant.token });
       // Leads until it is aborted: most functions only start something, and return.
       await ended;
     } catch (error) {
@@ -171,7 +211,7 @@ let watches = false;
 function watchRetirement() {
   if (watches) return;
   watches = true;
-  const stop = () => Promise.all([...candidates].map((candidate) => candidate.stop()));
+  const stop = () => Promise.all([...candidates].map((candidate) => candidate.end()));
   // Not a listener: the app may remove all listeners from the worker.
   if (builtin.worker) defineHidden(builtin.worker, BEFORE_RETIRING, { value: stop });
 }
