@@ -72,6 +72,19 @@ test('everything is restored in the next primary, and only its owner can read th
   assert.strictEqual(run(file, `say(open().get('more'));`), 1);
 });
 
+test('where the path is a symbolic link, the file that it leads to is replaced', { skip }, () => {
+  const [link, file] = [newFile(), newFile()];
+  fs.symlinkSync(path.basename(file), link);
+  run(link, `await open().set('key', 1);`);
+  assert.strictEqual(
+    run(link, `const store = open(); await store.set('key', store.get('key') + 1);`),
+    undefined,
+  );
+  assert.ok(fs.lstatSync(link).isSymbolicLink() && fs.lstatSync(file).isFile());
+  assert.strictEqual(run(file, `say(open().get('key'));`), 2);
+  assert.ok(!fs.existsSync(`${link}.lock`), 'the lock is that of the file');
+});
+
 test('after a kill, the last save is restored, also for workers', { skip }, async () => {
   const file = newFile();
   const body = `

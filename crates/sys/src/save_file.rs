@@ -5,11 +5,12 @@
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions, remove_file, rename};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{Flock, FlockArg};
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
+use nix::fcntl::{Flock, FlockArg, readlinkat};
+use nix::libc::{ELOOP, O_NOFOLLOW, O_NONBLOCK, O_PATH};
+use nix::unistd::geteuid;
 use thiserror::Error;
 
 /// Why a file cannot be used.
@@ -21,6 +22,9 @@ pub enum SaveError {
     /// It is larger than allowed.
     #[error("{0:?} has more than {1} bytes")]
     TooLong(PathBuf, u64),
+    /// It is a symbolic link that belongs to neither this user nor root.
+    #[error("{0:?} is a symbolic link of another user, and is not followed")]
+    ForeignLink(PathBuf),
     /// A system call failed.
     #[error("{doing} {path:?}: {error}")]
     System {
@@ -38,6 +42,9 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> Sa
     move |error| SaveError::System { doing, path, error }
 }
 
+/// The longest chain of symbolic links that is followed: as long as the kernel's.
+const MAX_LINKS: usize = 40;
+
 /// The file is locked for this process while the value lives, at most until the process ends.
 #[derive(Debug)]
 pub struct SaveFile {
@@ -49,7 +56,12 @@ pub struct SaveFile {
 impl SaveFile {
     /// Locks a file. It need not exist, but its directory must. The lock is on another file next to it,
     /// because the file itself is replaced.
+    ///
+    /// If the path is a symbolic link, this is about the file that it leads to now: the link stays, and the other files are
+    /// next to that one. Links of others are refused: whoever may write to the directory, such as a worker of another user,
+    /// could otherwise have any file of this user replaced.
     pub fn lock(path: &Path) -> Result<Self, SaveError> {
+        let path = &target_of(path)?;
         let lock_path = beside(path, ".lock");
         let mut options = OpenOptions::new();
         options.read(true).write(true).create(true).truncate(false).mode(0o600).custom_flags(O_NOFOLLOW);
@@ -70,7 +82,8 @@ impl SaveFile {
     /// Its content; `None` if there is no file.
     pub fn read(&self, limit: u64) -> Result<Option<Vec<u8>>, SaveError> {
         // Without waiting for a writer, if it is a FIFO.
-        let file = match OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(&self.path) {
+        let options = O_NONBLOCK | O_NOFOLLOW;
+        let file = match OpenOptions::new().read(true).custom_flags(options).open(&self.path) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             Err(error) => return Err(failed("opening", &self.path)(error)),
@@ -116,6 +129,29 @@ impl SaveFile {
     }
 }
 
+/// The path that a path leads to by symbolic links, if it is one. There need not be a file.
+fn target_of(path: &Path) -> Result<PathBuf, SaveError> {
+    let mut path = path.to_owned();
+    for _ in 0..MAX_LINKS {
+        // The link itself, so that the link that is read is the one that was checked.
+        let link = match OpenOptions::new().read(true).custom_flags(O_PATH | O_NOFOLLOW).open(&path) {
+            Ok(link) => link,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(path),
+            Err(error) => return Err(failed("opening", &path)(error)),
+        };
+        let facts = link.metadata().map_err(failed("reading", &path))?;
+        if !facts.is_symlink() {
+            return Ok(path);
+        }
+        if facts.uid() != 0 && facts.uid() != geteuid().as_raw() {
+            return Err(SaveError::ForeignLink(path));
+        }
+        let target = readlinkat(&link, "").map_err(|errno| failed("reading", &path)(errno.into()))?;
+        path = path.parent().unwrap_or(Path::new("")).join(target);
+    }
+    Err(failed("opening", &path)(std::io::Error::from_raw_os_error(ELOOP)))
+}
+
 fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name: OsString = path.as_os_str().to_owned();
     name.push(suffix);
@@ -125,7 +161,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use std::fs::{self, DirBuilder};
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 
     use super::*;
 
@@ -187,6 +223,54 @@ mod tests {
         fs::remove_dir(directory.0.join("file.tmp")).unwrap();
         DirBuilder::new().create(directory.0.join("folder")).unwrap();
         assert!(SaveFile::lock(&directory.0.join("folder")).unwrap().read(10).is_err());
+    }
+
+    #[test]
+    fn a_file_is_replaced_where_symbolic_links_lead_and_the_links_stay() {
+        let directory = Directory::new("links");
+        let at = |name: &str| directory.0.join(name);
+        DirBuilder::new().create(at("data")).unwrap();
+        symlink("data/file", at("link")).unwrap();
+        symlink(at("link"), at("again")).unwrap();
+        let file = SaveFile::lock(&at("again")).unwrap();
+        assert_eq!((file.path(), file.read(10).unwrap()), (at("data/file").as_path(), None));
+        for text in [&b"one"[..], b"two"] {
+            file.write(text).unwrap();
+            assert_eq!(fs::read(at("data/file")).unwrap(), text);
+            assert_eq!(file.read(10).unwrap().as_deref(), Some(text));
+        }
+        assert!(matches!(SaveFile::lock(&at("data/file")), Err(SaveError::Locked(_))));
+        assert!(at("link").is_symlink() && at("again").is_symlink());
+        let mut names: Vec<_> =
+            fs::read_dir(&directory.0).unwrap().map(|it| it.unwrap().file_name()).collect();
+        names.sort();
+        assert_eq!(names, ["again", "data", "link"]);
+        symlink("circle", at("circle")).unwrap();
+        assert!(matches!(SaveFile::lock(&at("circle")), Err(SaveError::System { .. })));
+    }
+
+    #[test]
+    fn a_symbolic_link_of_another_user_is_refused() {
+        // Only root can give a link away.
+        if !geteuid().is_root() {
+            return;
+        }
+        let directory = Directory::new("foreign");
+        let (link, secret) = (directory.0.join("link"), directory.0.join("secret"));
+        fs::write(&secret, "secret").unwrap();
+        symlink(&secret, &link).unwrap();
+        lchown(&link, Some(54321), None).unwrap();
+        assert!(matches!(SaveFile::lock(&link), Err(SaveError::ForeignLink(_))));
+        // Put there later, it is replaced.
+        fs::remove_file(&link).unwrap();
+        let file = SaveFile::lock(&link).unwrap();
+        symlink(&secret, &link).unwrap();
+        assert!(file.read(10).is_err());
+        file.write(b"new").unwrap();
+        assert_eq!(
+            (fs::read(&link).unwrap(), fs::read(&secret).unwrap()),
+            (b"new".to_vec(), b"secret".to_vec())
+        );
     }
 
     #[test]
