@@ -117,14 +117,16 @@ impl Worker {
         self.unreceived().count() + self.hands.as_ref().map_or(0, Vec::len) + self.serving.len() + returned
     }
 
-    /// The shell reclaims what was not received; from the channel, it has descriptors for this many packets.
-    pub(crate) fn reclaim(&mut self, packets: usize) -> Vec<(ListenerId, Conn)> {
+    /// The shell reclaims what was not received; from the channel, it has descriptors for this many packets. Also returns
+    /// whether that was all.
+    pub(crate) fn reclaim(&mut self, packets: usize) -> (Vec<(ListenerId, Conn)>, bool) {
         let taken = packets.min(self.channel.len());
         let packets = self.channel.drain(..taken).filter_map(|packet| match packet {
             Packet::Conns(conns) => Some(conns),
             Packet::Probe => None,
         });
-        packets.flatten().chain(self.batch.drain(..)).collect()
+        let conns = packets.flatten().chain(self.batch.drain(..)).collect();
+        (conns, self.channel.is_empty())
     }
 
     /// The first half of a turn of its loop: it takes packets from its channel. Only packets make it turn.

@@ -215,7 +215,7 @@ impl World {
         };
         if let Input::WorkerExited { worker, .. } = command {
             while self.hear_worker(worker) {}
-            let conns = self.worker(worker).reclaim(usize::MAX);
+            let (conns, _) = self.worker(worker).reclaim(usize::MAX);
             self.feed(Input::WorkerExited { worker, conns });
             self.workers.remove(&worker);
             return true;
@@ -339,8 +339,7 @@ impl World {
             Output::Resume { listener } => self.set_paused(listener, false),
             Output::Reclaim { worker } => {
                 let room = if self.is_short { self.random.below(2) } else { usize::MAX };
-                let conns = self.worker(worker).reclaim(room);
-                let all = self.worker(worker).channel.is_empty();
+                let (conns, all) = self.worker(worker).reclaim(room);
                 self.count(match (all, conns.is_empty()) {
                     (false, _) => "reclaimed in part",
                     (true, true) => "reclaimed nothing",
