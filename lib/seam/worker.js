@@ -174,13 +174,16 @@ function learnHandleClass(kind, blankSocket) {
 /**
  * For datagrams, the app's own socket shows the class.
  * @param {any} socket
+ * @returns {boolean} false if the app has closed the socket
  */
 function learnDatagramClass(socket) {
-  if (classes.has('udp')) return;
   const state = Object.getOwnPropertySymbols(socket).find(
     ({ description }) => description === 'state symbol',
   );
-  classes.set('udp', socket[/** @type {symbol} */ (state)].handle.constructor);
+  const { handle } = socket[/** @type {symbol} */ (state)];
+  if (handle === null) return false;
+  classes.set('udp', handle.constructor);
+  return true;
 }
 
 /**

@@ -147,15 +147,17 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
       // A refusal has none, and a server with TLS would throw.
       if (typeof owner._setServerData === 'function') owner._setServerData(reply.data);
       const { listener } = reply;
-      if (reply.shared && fd < 0) {
-        // It came along, and this process had no room for it.
-        index.release();
+      // It came along, and this process had no room for it.
+      const isLost = reply.shared && fd < 0;
+      if (isLost || (reply.kind === 'udp' && !seam.learnDatagramClass(owner))) {
+        turnDown(fd, index);
         tell({ act: 'close', listener });
-        callback(-errors().EMFILE, null);
+        // A closed socket needs no answer.
+        if (isLost) callback(-errors().EMFILE, null);
         return;
       }
       onOwner(owner);
-      callback(0, join(owner, listener, reply.kind, reply, fd, index.release));
+      callback(0, join(listener, reply.kind, reply, fd, index.release));
       // Only now can a connection be received. net may also have closed the server at once.
       if (!members.has(listener)) {
         if (reply.perSlot) fs.closeSync(fd);
@@ -253,14 +255,13 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
   }
 
   /**
-   * @param {any} owner the net.Server or dgram.Socket
    * @param {number} listener
    * @param {'tcp' | 'pipe' | 'udp'} kind
    * @param {Reply} reply
    * @param {number} fd
    * @param {() => void} releaseIndex
    */
-  function join(owner, listener, kind, reply, fd, releaseIndex) {
+  function join(listener, kind, reply, fd, releaseIndex) {
     const leave = () => {
       if (!members.delete(listener)) return;
       releaseIndex();
@@ -272,10 +273,8 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
       seam.notifyPrimary({ act: 'close', key: listener });
     };
     const byItself = reply.shared && !reply.perSlot;
-    if (kind === 'udp') seam.learnDatagramClass(owner);
-    // Otherwise the first connection shows the class. If the permission model would forbid that, it also
-    // forbids listening.
-    else if (byItself || seam.isNetForbidden()) {
+    // The first connection shows the class. If the permission model would forbid that, it also forbids listening.
+    if (kind !== 'udp' && (byItself || seam.isNetForbidden())) {
       seam.learnHandleClass(kind, (which) => link.blankSocket(which === 'tcp'));
     }
     const handle = byItself
