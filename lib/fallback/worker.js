@@ -19,8 +19,10 @@ const { defineHidden } = require('../define');
 const { addExtras } = require('../extras');
 const { keepListening } = require('../keep-listening');
 const { handleOf, isOfBuiltin } = require('../seam/listen');
+const { allowClose } = require('../seam/servers');
 const { createExitHold, hasOtherListeners, ignoreTerminal, listenBeside } = require('../seam/signals');
 const announce = require('../worker/announce');
+const { cleanUp, isNeeded } = require('../worker/clean-up');
 const { createExclusive } = require('../worker/exclusive');
 const finish = require('../worker/finish');
 const { COMMAND } = require('./member');
@@ -56,6 +58,10 @@ function attach(worker) {
   let over = false;
   /** Whether an exit of the process was held back. */
   let exitIsDue = false;
+  /** Whether the application has handled a signal that ends it. */
+  let isSignalled = false;
+  /** Whether there is nothing left to serve, and the application cleans up. */
+  let cleansUp = false;
   /** In a drain, the number of servers that the built-in has not closed yet, or which still have connections. */
   let shared = 0;
   /** Whether a server has listened. It may be closed by now, and still have connections. */
@@ -116,6 +122,7 @@ function attach(worker) {
           const isShared = isOfBuiltin(handle);
           owner.once('close', () => {
             if (isShared) shared--;
+            allowClose(owner, true);
             resolve();
           });
           if (!isShared) owner.close();
@@ -127,7 +134,17 @@ function attach(worker) {
   /** There is nothing left to serve. */
   function end() {
     state = 'drained';
-    const finished = () => (exitIsDue ? exit() : finish(exit));
+    cleansUp = slot !== undefined && !isSignalled && isNeeded();
+    if (cleansUp) cleanUp(() => leave((done) => done()));
+    else leave(finish);
+  }
+
+  /**
+   * Closes the channel, and ends.
+   * @param {(done: () => void) => void} wait for work that is in progress
+   */
+  function leave(wait) {
+    const finished = () => (exitIsDue ? exit() : wait(exit));
     if (!process.connected) return finished();
     process.once('disconnect', finished);
     process.disconnect?.();
@@ -166,7 +183,15 @@ function attach(worker) {
     drain('disconnect', drainTimeout);
   }
 
+  /** The application handles a signal. If it only cleans up and exits, that exit is held back. */
+  function onHandled() {
+    isSignalled = true;
+    if (!over) hold.hold();
+  }
+
   function onTerminate() {
+    // It has cleaned up, and exits or raises the signal again.
+    if (cleansUp) return exit();
     // Nothing but the end of its time is left to be told, and the channel is closed.
     if (over || state === 'drained') return exit(TERMINATED);
     if (state !== 'serving') return;
@@ -185,8 +210,8 @@ function attach(worker) {
     }
     over = true;
     hold.release();
-    // An application that listens for SIGTERM receives it, and may still act on it.
-    if (exitIsDue || !hasOtherListeners('SIGTERM')) setTimeout(exit, 0, TERMINATED);
+    // An application that listens for SIGTERM receives it, and may still act on it, unless it has done so already.
+    if (exitIsDue || cleansUp || !hasOtherListeners('SIGTERM')) setTimeout(exit, 0, TERMINATED);
   }
 
   /**
@@ -217,13 +242,10 @@ function attach(worker) {
   keepListening('internalMessage', onMessage, 'prependListener');
 
   if (slot !== undefined) {
-    ignoreTerminal(hold);
+    ignoreTerminal({ hold: onHandled });
     // An application with its own listener handles SIGTERM itself. If that only cleans up and exits, the exit is held
     // back.
-    listenBeside('SIGTERM', (hasOthers) => {
-      if (!hasOthers) onTerminate();
-      else if (!over) hold.hold();
-    });
+    listenBeside('SIGTERM', (hasOthers) => (hasOthers ? onHandled() : onTerminate()));
     // It has lost its primary.
     keepListening('disconnect', () => {
       if (exitIsDue && state !== 'draining') exit();

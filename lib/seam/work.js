@@ -59,8 +59,11 @@ function isOfFetch(socket) {
   );
 }
 
+/** Node's name for a pipe, such as the IPC channel. */
+const PIPE = 'PipeWrap';
+
 /**
- * The number of resources of each kind that keep the event loop alive.
+ * The number of resources of each kind that keep the event loop alive, apart from the channel to the primary.
  *
  * @returns {Record<string, number>}
  */
@@ -68,6 +71,8 @@ function activeResources() {
   /** @type {Record<string, number>} */
   const counts = {};
   for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1;
+  if (process.connected && counts[PIPE] > 0) counts[PIPE]--;
+  if (counts[PIPE] === 0) delete counts[PIPE];
   return counts;
 }
 

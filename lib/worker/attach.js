@@ -27,6 +27,7 @@ const LATER = [
   'worker/disconnect',
   'worker/drain',
   'worker/exchanges',
+  'worker/clean-up',
   'worker/finish',
   'worker/goaway',
   'worker/kept',

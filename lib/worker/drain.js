@@ -12,6 +12,7 @@ const {
 } = require('../globals');
 const seamHttp = require('../seam/http');
 const seamKept = require('../seam/kept');
+const { allowClose, isHttp1, isHttp2 } = require('../seam/servers');
 const createGoaway = require('./goaway');
 const { acceptTheRest } = require('./own-address');
 
@@ -127,13 +128,10 @@ module.exports = function createDrain(listening, link) {
   function close({ owner, handle, kind }, grace, closed) {
     if (!owner) return handle.close(closed);
     if (kind === 'udp') return closeDatagrams(owner, handle, grace, closed);
-    if (seamHttp.isHttp2(owner)) {
-      seamHttp.closeServer(owner, closed);
-      for (const session of seamHttp.sessionsOf(owner)) leaveSession(session, grace);
-      return;
-    }
-    if (seamHttp.isHttp1(owner)) return seamHttp.closeServer(owner, closed);
-    owner.close(closed);
+    if (isHttp1(owner) || isHttp2(owner)) seamHttp.closeServer(owner, closed);
+    else owner.close(closed);
+    allowClose(owner);
+    if (isHttp2(owner)) for (const session of seamHttp.sessionsOf(owner)) leaveSession(session, grace);
   }
 
   /**
@@ -155,7 +153,10 @@ module.exports = function createDrain(listening, link) {
    * @param {() => void} closed
    */
   function closeDatagrams(socket, handle, grace, closed) {
-    socket.once('close', closed);
+    socket.once('close', () => {
+      allowClose(socket, true);
+      closed();
+    });
     handle.recvStop();
     const timer = setTimeout(() => socket.close(), grace);
     // The application may close it earlier.
@@ -179,7 +180,7 @@ module.exports = function createDrain(listening, link) {
    */
   function idleConnections(member) {
     const { owner } = member;
-    if (!owner || !(seamHttp.isHttp1(owner) || seamHttp.isHttp2(owner))) return [];
+    if (!owner || !(isHttp1(owner) || isHttp2(owner))) return [];
     const found = [];
     for (const { socket, response, idle } of seamHttp.connectionsOf(owner)) {
       if (response) seamHttp.closeAfter(response);

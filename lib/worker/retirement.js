@@ -48,6 +48,8 @@ const text = later('text');
 const work = later('seam/work');
 /** @type {() => typeof import('./announce')} */
 const announce = later('worker/announce');
+/** @type {() => typeof import('./clean-up')} */
+const cleaning = later('worker/clean-up');
 /** @type {() => typeof import('./exchanges')} */
 const exchangesModule = later('worker/exchanges');
 /** @type {() => typeof import('./finish')} */
@@ -92,13 +94,17 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   let over = false;
   /** Whether an exit of the process was held back. */
   let exitIsDue = false;
+  /** Whether the application has handled a signal that ends it. */
+  let isSignalled = false;
+  /** Whether there is nothing left to serve, and the application cleans up. */
+  let cleansUp = false;
   const hold = createExitHold(['SIGTERM', 'SIGINT', 'SIGHUP'], onHeldExit);
 
   /** @param {Settings} given */
   function configure(given) {
     settings = given;
     standby(given.standby);
-    ignoreTerminal(hold);
+    ignoreTerminal({ hold: onHandled });
     listenBeside('SIGTERM', onTerminate);
     if (!settings.retireOnException && !settings.retry) return;
     if (settings.retireOnException) exchanges = exchangesModule()();
@@ -107,15 +113,19 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** @param {boolean} hasOthers whether the application handles the signal */
   function onTerminate(hasOthers) {
-    if (hasOthers) {
-      // The application decides, but if it only cleans up and exits, that exit is held back.
-      if (!over) hold.hold();
-      return;
-    }
-    terminate();
+    if (hasOthers) onHandled();
+    else terminate();
+  }
+
+  /** The application handles a signal. It decides, but if it only cleans up and exits, that exit is held back. */
+  function onHandled() {
+    isSignalled = true;
+    if (!over) hold.hold();
   }
 
   function terminate() {
+    // It has cleaned up, and exits or raises the signal again.
+    if (cleansUp) return exit();
     if (over || wallClock() >= deadline) return exit(TERMINATED);
     // SIGTERM may arrive more than once, and before or after the primary's order, which carries the deadline.
     if (state === 'serving') askToRetire('SIGTERM', '', SIGNAL_WAIT);
@@ -142,8 +152,8 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     }
     over = true;
     hold.release();
-    // An application that listens for SIGTERM receives it, and may still act on it.
-    if (exitIsDue || !hasOtherListeners('SIGTERM')) exit(TERMINATED);
+    // An application that listens for SIGTERM receives it, and may still act on it, unless it has done so already.
+    if (exitIsDue || cleansUp || !hasOtherListeners('SIGTERM')) exit(TERMINATED);
   }
 
   /** @param {number} [code] */
@@ -274,11 +284,23 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** There is nothing left to serve. */
   function end() {
+    cleansUp = settings !== null && !failed && !isSignalled && cleaning().isNeeded();
+    if (!cleansUp) return leave(finish());
+    report(true);
+    cleaning().cleanUp(() => leave((done) => done()));
+  }
+
+  /**
+   * Closes the channel, and ends.
+   *
+   * @param {(done: () => void) => void} wait for work that is in progress
+   */
+  function leave(wait) {
     const finished = () => {
       report(true);
       if (failed) return exit(1);
       if (exitIsDue) return exit();
-      finish()(exit);
+      wait(exit);
     };
     if (!process.connected) return finished();
     keepListening('disconnect', finished);
