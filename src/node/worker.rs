@@ -74,6 +74,9 @@ impl WorkerLink {
         let channel = adopt(first_fd + 1).map_err(failure)?;
         let board = adopt(first_fd + 2).map_err(failure)?;
         let polled_control = duplicate(&control).map_err(failure)?;
+        // Left to the system, which closes it when the process has ended. V8 takes seconds to free a heap of gigabytes; if
+        // the socket were closed before, this process would seem to continue without a link, and would be killed.
+        let _until_the_end = duplicate(&control).map_err(failure)?.into_raw_fd();
         let polled_channel = duplicate(&channel).map_err(failure)?;
         let lifeline = adopt(first_fd + 3).map_err(failure)?;
         let watch = lifeline::start(lifeline, Interrupter::new(env)).map_err(failure)?;
