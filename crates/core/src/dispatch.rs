@@ -191,9 +191,10 @@ impl<C: Connection> Dispatch<C> {
         let worker = &mut self.workers[place];
         worker.sent(window, now);
         out.push(Output::Send { worker: worker.id, listener: listener.id, conn });
-        if self.deadline.is_none() && worker.shared > 0 {
-            // Need not be exact: this is the earliest possible time, and checking too early costs little.
-            self.deadline = Some(now.saturating_add(self.config.blocked_after));
+        // Need not be exact: this is the earliest possible time, and checking too early costs little.
+        let due = now.saturating_add(self.config.blocked_after);
+        if worker.shared > 0 && self.deadline.is_none_or(|deadline| deadline > due) {
+            self.deadline = Some(due);
         }
         None
     }

@@ -172,6 +172,17 @@ fn the_rest_is_not_reclaimed_from_a_worker_that_has_received_it() {
 }
 
 #[test]
+fn while_a_rest_waits_blocked_workers_are_found_as_soon_as_without_it() {
+    play(&[
+        TWO,
+        ("accept a; accept b; accept c", "a>1, b>2, c>1"),
+        ("at 5; counts 2 1; tick; partly 1", "wake 1, probe 1, reclaim 1, probe 1"),
+        ("at 50; counts 1 2; woke 1; due", "105"),
+        ("accept d; due", "d>2, 55"),
+    ]);
+}
+
+#[test]
 fn the_rest_is_reclaimed_later_from_a_worker_that_no_longer_listens() {
     play(&[
         TWO,
