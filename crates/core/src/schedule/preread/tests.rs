@@ -100,7 +100,7 @@ fn a_proxy_sends_the_address() {
         (v2(1, 0x31, &[0; 216]), at(PEER)),
         (v2(1, 0x11, &[1, 2]), at(PEER)),
         // Longer than what is examined.
-        (v2(1, 0x11, &[&[192, 0, 2, 7][..], &[0; 60_000]].concat()), v4),
+        (v2(1, 0x11, &[&[192, 0, 2, 7][..], &vec![0; 60_000][..]].concat()), v4),
         (b"GET / HTTP/1.1\r\n".to_vec(), at(PEER)),
     ];
     for (bytes, expected) in cases {
