@@ -59,7 +59,7 @@ fn use_plan(plan: &Plan) {
         }
         for worker in reclaims {
             // Whatever it had has been served meanwhile.
-            dispatch.handle(now, Input::Reclaimed { worker, conns: Vec::new() }, &Idle, &mut out);
+            dispatch.handle(now, Input::Reclaimed { worker, conns: Vec::new(), all: true }, &Idle, &mut out);
             for output in out.drain(..) {
                 let ends = matches!(output, Output::Send { .. } | Output::Shed { .. } | Output::Close { .. });
                 clients += u32::from(ends);

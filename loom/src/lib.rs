@@ -3,9 +3,10 @@
 
 #[path = "../../crates/core/src"]
 mod sources {
+    pub mod ids;
     pub mod random;
     pub mod store;
     pub mod warning_limit;
 }
 
-pub use sources::{random, store, warning_limit};
+pub use sources::{ids, random, store, warning_limit};
