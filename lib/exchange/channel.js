@@ -61,7 +61,7 @@ class LagEvent extends Event {
 
 class BroadcastChannel extends EventTarget {
   /** The creator's async context, in which listeners run. */
-  #context = new AsyncResource('RCLUSTER_CHANNEL');
+  #context = new AsyncResource('RCLUSTERCHANNEL');
   #name;
   #all;
   #number = nextNumber++;

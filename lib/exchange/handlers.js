@@ -71,7 +71,7 @@ function handle(name, fn, options) {
   }
   const native = link();
   // In which the functions run.
-  const context = new AsyncResource('RCLUSTER_HANDLER');
+  const context = new AsyncResource('RCLUSTERHANDLER');
   const handler = { fn, onLag, context };
   handlers.set(name, handler);
   native.handle(name);

@@ -8,7 +8,7 @@
 // dies instead, the lock, and with it the task, passes to the next waiter.
 
 const { createHash } = require('node:crypto');
-const { Buffer, JSON, Map, Number, process, wallClock } = require('../globals');
+const { Buffer, JSON, Map, Number, Promise, process, wallClock } = require('../globals');
 const { described, invalidType, invalidValue, outOfRange, rebuilt } = require('./errors');
 const { members } = require('./members');
 const { checkKey, lifetime } = require('./options');
