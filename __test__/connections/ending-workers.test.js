@@ -26,10 +26,11 @@ for (const policy of ['round-robin', 'kernel']) {
       const clients = Array.from({ length: CLIENTS }, () => app.ask());
       for (const client of clients) await client.connected;
       if (policy === 'round-robin') {
-        await until(
-          'they are in the channels of the workers',
-          async () => (await app.listenerStats()).passed >= CLIENTS,
-        );
+        // Each worker has at least one in its channel. The others wait if they came after the workers were found blocked.
+        await until('they are accepted', async () => {
+          const { accepted, passed } = await app.listenerStats();
+          return accepted >= CLIENTS && passed >= app.workers.length;
+        });
       }
       fs.writeFileSync(file('end'), '');
       await app.marker('exit');
