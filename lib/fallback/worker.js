@@ -22,7 +22,7 @@ const { handleOf, isOfBuiltin } = require('../seam/listen');
 const { allowClose } = require('../seam/servers');
 const { createExitHold, hasOtherListeners, ignoreTerminal, listenBeside } = require('../seam/signals');
 const announce = require('../worker/announce');
-const { cleanUp, isNeeded } = require('../worker/clean-up');
+const { cleanUp, handledSignal } = require('../worker/clean-up');
 const { createExclusive } = require('../worker/exclusive');
 const finish = require('../worker/finish');
 const { COMMAND } = require('./member');
@@ -134,17 +134,16 @@ function attach(worker) {
   /** There is nothing left to serve. */
   function end() {
     state = 'drained';
-    cleansUp = slot !== undefined && !isSignalled && isNeeded();
-    if (cleansUp) cleanUp(() => leave((done) => done()));
-    else leave(finish);
+    const signal = slot === undefined || isSignalled ? undefined : handledSignal();
+    if (signal === undefined) return leave();
+    cleansUp = true;
+    cleanUp(signal, leave);
   }
 
-  /**
-   * Closes the channel, and ends.
-   * @param {(done: () => void) => void} wait for work that is in progress
-   */
-  function leave(wait) {
-    const finished = () => (exitIsDue ? exit() : wait(exit));
+  /** Closes the channel, and ends. */
+  function leave() {
+    // After cleaning up, work in progress has been waited for.
+    const finished = () => (exitIsDue || cleansUp ? exit() : finish(exit));
     if (!process.connected) return finished();
     process.once('disconnect', finished);
     process.disconnect?.();

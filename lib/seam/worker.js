@@ -17,6 +17,7 @@ const {
 } = require('../globals');
 const net = require('node:net');
 const { keepListening } = require('../keep-listening');
+const { handleOf } = require('./listen');
 
 const NODE_MAJOR = Number(process.versions.node.split('.')[0]);
 
@@ -177,10 +178,7 @@ function learnHandleClass(kind, blankSocket) {
  * @returns {boolean} false if the app has closed the socket
  */
 function learnDatagramClass(socket) {
-  const state = Object.getOwnPropertySymbols(socket).find(
-    ({ description }) => description === 'state symbol',
-  );
-  const { handle } = socket[/** @type {symbol} */ (state)];
+  const handle = handleOf(socket);
   if (handle === null) return false;
   classes.set('udp', handle.constructor);
   return true;

@@ -7,23 +7,23 @@ const finish = require('./finish');
 /** The signals with which process managers end a program. Programs written for pm2 may listen for the second one only. */
 const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT']);
 
-/** The signal whose listeners the application has, if any. */
-function handled() {
+/** The signal that the application listens for, if any. */
+function handledSignal() {
   return SIGNALS.find(hasOtherListeners);
 }
 
 /**
- * Runs the application's listeners of the signal that ends it, in a worker that has nothing left to serve, and waits until
+ * Runs the application's listeners of a signal that ends it, in a worker that has nothing left to serve, and waits until
  * they have finished. Programs that do not know the event 'retire' clean up there, and many of them exit then by themselves.
  *
+ * @param {typeof SIGNALS[number]} signal
  * @param {() => void} done
  */
-function cleanUp(done) {
+function cleanUp(signal, done) {
   const { constants } = require('node:os');
-  const signal = handled() ?? SIGNALS[0];
   finish(done);
   // Their exceptions are uncaught ones, as in a listener that the system calls.
   setImmediate(() => process.emit(signal, signal, constants.signals[signal]));
 }
 
-module.exports = { cleanUp, isNeeded: () => handled() !== undefined };
+module.exports = { cleanUp, handledSignal };

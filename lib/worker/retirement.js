@@ -284,23 +284,22 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** There is nothing left to serve. */
   function end() {
-    cleansUp = settings !== null && !failed && !isSignalled && cleaning().isNeeded();
-    if (!cleansUp) return leave(finish());
+    const mustNot = settings === null || failed || isSignalled;
+    const signal = mustNot ? undefined : cleaning().handledSignal();
+    if (signal === undefined) return leave();
+    cleansUp = true;
     report(true);
-    cleaning().cleanUp(() => leave((done) => done()));
+    cleaning().cleanUp(signal, leave);
   }
 
-  /**
-   * Closes the channel, and ends.
-   *
-   * @param {(done: () => void) => void} wait for work that is in progress
-   */
-  function leave(wait) {
+  /** Closes the channel, and ends. */
+  function leave() {
     const finished = () => {
       report(true);
       if (failed) return exit(1);
-      if (exitIsDue) return exit();
-      wait(exit);
+      // After cleaning up, work in progress has been waited for.
+      if (exitIsDue || cleansUp) return exit();
+      finish()(exit);
     };
     if (!process.connected) return finished();
     keepListening('disconnect', finished);
