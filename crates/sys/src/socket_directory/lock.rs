@@ -9,6 +9,7 @@ use nix::sys::stat::{Mode, fstat};
 use nix::unistd::geteuid;
 
 use super::{directory, leads_to};
+use crate::descriptor::duplicate;
 
 /// How the names of directories begin.
 pub(super) const PREFIX: &str = "rcluster-own-";
@@ -25,7 +26,10 @@ pub(super) fn make_locked(template: &Path) -> Result<(PathBuf, OwnedFd, Option<F
             Err(Errno::ENOENT) => continue,
             Err(errno) => return Err(errno),
         };
-        let lock = match Flock::lock(open_again(&fd)?, FlockArg::LockExclusiveNonblock) {
+        let lock = match Flock::lock(
+            duplicate(&fd).map_err(|error| error.errno)?,
+            FlockArg::LockExclusiveNonblock,
+        ) {
             Ok(lock) => Some(lock),
             Err((_, Errno::EWOULDBLOCK)) => continue,
             // The file system has no locks, so nobody removes it.
@@ -36,10 +40,6 @@ pub(super) fn make_locked(template: &Path) -> Result<(PathBuf, OwnedFd, Option<F
         }
     }
     Err(Errno::EAGAIN)
-}
-
-fn open_again(fd: &OwnedFd) -> Result<OwnedFd, Errno> {
-    fd.try_clone().map_err(|error| error.raw_os_error().map_or(Errno::EMFILE, Errno::from_raw))
 }
 
 /// Removes the directories in `place` whose processes have ended without removing them.
