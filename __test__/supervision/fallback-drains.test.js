@@ -11,6 +11,7 @@ const http = require('node:http');
 const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
+const { isClosedByDrain } = require('../helpers/drained-server.js');
 const { get, hold } = require('../../testing/clients.js');
 const { freePorts } = require('../../testing/ports.js');
 const { isAlive, until } = require('../../testing/processes.js');
@@ -163,31 +164,7 @@ for (const server of ['exclusive', 'reusePort', 'handle']) {
   test(
     `a server outside of the cluster makes a worker ready, and is closed by a drain: ${server}`,
     { skip: skip || unknown },
-    async () => {
-      const [port] = await freePorts(1);
-      await withFallback(
-        OPTIONS,
-        async (app) => {
-          await app.marker('ready');
-          app.target = { port, host: '127.0.0.1' };
-          const request = get({ ...app.target, path: '/slow' });
-          await app.marker('asked');
-          const { pid } = await app.marker('spawn');
-          process.kill(app.pid, 'SIGTERM');
-          await app.marker('draining');
-          await until('it listens no more', () =>
-            get(app.target).then(
-              () => false,
-              ({ code }) => code === 'ECONNREFUSED',
-            ),
-          );
-          process.kill(pid, 'SIGUSR2');
-          assert.strictEqual((await request).body, 'slow');
-          assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
-        },
-        { env: { SCRIPT, SERVER: server, PORT: `${port}` }, listen: false },
-      );
-    },
+    () => isClosedByDrain(withFallback, OPTIONS, server),
   );
 }
 

@@ -11,9 +11,9 @@ const http = require('node:http');
 const net = require('node:net');
 const path = require('node:path');
 const { test } = require('node:test');
+const { isClosedByDrain } = require('../helpers/drained-server.js');
 const { get, hold } = require('../../testing/clients.js');
 const { freePorts } = require('../../testing/ports.js');
-const { until } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
 const { ORDERS, stopUnderLoad } = require('./group-stop/scenario.js');
 
@@ -195,31 +195,7 @@ for (const server of ['exclusive', 'reusePort', 'handle']) {
   test(
     `a server outside of the cluster makes a worker ready, and is closed by a drain: ${server}`,
     { skip },
-    async () => {
-      const [port] = await freePorts(1);
-      await withSupervised(
-        { workers: 1, drainTimeout: 60_000 },
-        async (app) => {
-          await app.marker('ready');
-          app.target = { port, host: '127.0.0.1' };
-          const request = get({ ...app.target, path: '/slow' });
-          await app.marker('asked');
-          const { pid } = await app.marker('spawn');
-          process.kill(app.pid, 'SIGTERM');
-          await app.marker('draining');
-          await until('it listens no more', () =>
-            get(app.target).then(
-              () => false,
-              ({ code }) => code === 'ECONNREFUSED',
-            ),
-          );
-          process.kill(pid, 'SIGUSR2');
-          assert.strictEqual((await request).body, 'slow');
-          assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
-        },
-        { env: { SCRIPT: WORKER, SERVER: server, PORT: `${port}` }, listen: false },
-      );
-    },
+    () => isClosedByDrain(withSupervised, { workers: 1, drainTimeout: 60_000 }, server),
   );
 }
 
