@@ -42,20 +42,22 @@ run(async () => {
   });
   const machine = circumstances();
   print(describe(machine));
-  /** @type {Record<'native' | 'shim' | 'node' | 'start' | 'rest', number[]>} */
-  const samples = { native: [], shim: [], node: [], start: [], rest: [] };
+  /** @type {Record<'executable' | 'shell' | 'script' | 'node' | 'start' | 'late' | 'rest', number[]>} */
+  const samples = { executable: [], shell: [], script: [], node: [], start: [], late: [], rest: [] };
   for (let round = 1; round <= options.rounds; round++) {
     const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-bench-'));
     const place = { port: 0, control: path.join(directory, 'c.sock'), app: path.join(directory, 'app.js') };
     fs.writeFileSync(place.app, APP);
     try {
-      samples.node.push(await firstAnswer(place, [place.app]));
-      const args = [COMMAND, 'start', '-w', '1', '--control', place.control, place.app];
+      samples.node.push(await firstAnswer(place, process.execPath, [place.app]));
+      const args = ['start', '-w', '1', '--control', place.control, place.app];
+      samples.late.push(await firstAnswer(place, process.execPath, [COMMAND, ...args]));
       samples.start.push(
-        await firstAnswer(place, args, async ({ pid }) => {
+        await firstAnswer(place, COMMAND, args, async ({ pid }) => {
           const ask = ['status', '--control', place.control];
-          samples.native.push(...repeat(options.repeat, findExecutable(), ask));
-          samples.shim.push(...repeat(options.repeat, process.execPath, [COMMAND, ...ask]));
+          samples.executable.push(...repeat(options.repeat, findExecutable(), ask));
+          samples.shell.push(...repeat(options.repeat, COMMAND, ask));
+          samples.script.push(...repeat(options.repeat, process.execPath, [COMMAND, ...ask]));
           const before = threadTimes(Number(pid));
           await pause(options.seconds * 1000);
           samples.rest.push(cpuBetween(before, threadTimes(Number(pid))).total / options.seconds / 1000);
@@ -82,22 +84,24 @@ run(async () => {
   const section = {
     title: 'The command',
     about:
-      'Whole processes, from their start: `rcluster status` as the executable and by the shim in JavaScript, and the first ' +
-      'answer of an app that Node or the command starts with one worker. Medians, and lowest–highest.',
+      'Whole processes, from their start: `rcluster status`, and the first answer of an app that Node or the command starts with ' +
+      'one worker. Medians, and lowest–highest.',
     tables: [
       {
         header: ['in ms', ''],
         rows: [
-          row('rcluster status, the executable', 'native'),
-          row('rcluster status, by the shim', 'shim'),
+          row('rcluster status, the executable', 'executable'),
+          row('rcluster status, by the shell script', 'shell'),
+          row('rcluster status, by node bin/rcluster.js', 'script'),
           row('first answer after node app.js', 'node'),
           row('first answer after rcluster start app.js', 'start'),
+          row('first answer after node bin/rcluster.js start app.js', 'late'),
           row('CPU of a primary at rest, in a second', 'rest'),
         ],
       },
     ],
     targets: [
-      { name: 'rcluster status in ms', value: summary.native.median, atMost: 15 },
+      { name: 'rcluster status in ms', value: summary.shell.median, atMost: 15 },
       {
         name: 'first answer, ms more than node app.js',
         value: summary.start.median - summary.node.median,
@@ -127,20 +131,21 @@ function repeat(count, file, args) {
 /**
  * The time from the start of a server to its first answer, in ms.
  * @param {Place} place
- * @param {string[]} args of Node
+ * @param {string} file
+ * @param {string[]} args
  * @param {(child: ChildProcess) => Promise<void>} [then] while it serves
  */
-async function firstAnswer(place, args, then) {
+async function firstAnswer(place, file, args, then) {
   const [port] = await freePorts(1);
   const start = performance.now();
-  const child = spawn(process.execPath, args, {
-    env: { ...process.env, PORT: `${port}` },
+  const child = spawn(file, args, {
+    env: { ...process.env, PATH: `${path.dirname(process.execPath)}:${process.env.PATH}`, PORT: `${port}` },
     stdio: ['ignore', 'ignore', 'inherit'],
   });
   const exit = once(child, 'exit');
   try {
     while (!(await answers(port))) {
-      if (child.exitCode !== null) throw new Error(`node ${args.join(' ')} ended with ${child.exitCode}`);
+      if (child.exitCode !== null) throw new Error(`${file} ${args.join(' ')} ended with ${child.exitCode}`);
       await pause(1);
     }
     const time = performance.now() - start;

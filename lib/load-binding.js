@@ -41,6 +41,7 @@ function loadBinding() {
  * paths.
  * @param {string} addon Its path; or where its files are gone a descriptor that the primary has kept open, closed when
  * this returns.
+ * @returns {Binding}
  * @throws {Error} ERR_RCLUSTER_BINDING
  */
 function loadBindingFrom(addon) {
@@ -59,6 +60,11 @@ function loadBindingFrom(addon) {
   }
   checkVersion(holder.exports);
   binding = holder.exports;
+  return /** @type {Binding} */ (binding);
+}
+
+function isLoaded() {
+  return binding !== undefined;
 }
 
 /**
@@ -138,4 +144,4 @@ function isInPlace() {
   }
 }
 
-module.exports = { closeAddon, isInPlace, loadBinding, loadBindingFrom, packageFiles };
+module.exports = { closeAddon, isInPlace, isLoaded, loadBinding, loadBindingFrom, packageFiles };

@@ -1,5 +1,6 @@
 //! The Node-API boundary: it converts values and makes no decisions.
 
+pub mod early;
 mod event_queue;
 mod events;
 pub mod exchange;

@@ -46,27 +46,32 @@ function tools(directory) {
   const children = [];
   const env = { ...process.env, XDG_RUNTIME_DIR: directory, RUNTIME_DIRECTORY: '', PORT: '0' };
   delete env.NODE_TEST_CONTEXT;
+  env.PATH = `${path.dirname(process.execPath)}:${env.PATH}`;
   const control = path.join(directory, 'c.sock');
+  /** @param {string} file @param {string[]} args @param {Record<string, string>} [more] */
+  const launch = (file, args, more = {}) => {
+    const child = spawn(file, args, {
+      cwd: directory,
+      env: { ...env, ...more },
+      stdio: ['ignore', 'inherit', 'pipe'],
+    });
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      child.text = `${child.text ?? ''}${text}`;
+    });
+    children.push(child);
+    return child;
+  };
   return {
     directory,
     children,
     control,
-    /** @param {string[]} args @param {Record<string, string>} [more] */
-    start(args, more = {}) {
-      const child = spawn(process.execPath, [COMMAND, 'start', ...args], {
-        cwd: directory,
-        env: { ...env, ...more },
-        stdio: ['ignore', 'inherit', 'pipe'],
-      });
-      child.stderr.setEncoding('utf8').on('data', (text) => {
-        child.text = `${child.text ?? ''}${text}`;
-      });
-      children.push(child);
-      return child;
-    },
+    /** As npx and package scripts do. @param {string[]} args @param {Record<string, string>} [more] */
+    start: (args, more) => launch(COMMAND, ['start', ...args], more),
+    /** As service managers and containers do. @param {string[]} args @param {Record<string, string>} [more] */
+    startByNode: (args, more) => launch(process.execPath, [COMMAND, 'start', ...args], more),
     /** @param {string[]} args */
     run(...args) {
-      const { status, signal, stdout, stderr } = spawnSync(process.execPath, [COMMAND, ...args], {
+      const { status, signal, stdout, stderr } = spawnSync(COMMAND, args, {
         cwd: directory,
         env,
         encoding: 'utf8',

@@ -23,47 +23,49 @@ async function ask(port, url = '/') {
   return JSON.parse(text);
 }
 
-test('start runs an unchanged app until it is stopped, and the other commands control it', { skip }, () =>
-  withCommand(async ({ start, run, control, directory }) => {
-    fs.writeFileSync(path.join(directory, 'variables'), 'VARIABLE=from the file\n');
-    const args = ['-w', '2', '--control', control, '--unresponsive-after', '30s', '--max-memory', '1G'];
-    const cluster = start([...args, '--env-file', 'variables', 'app.js', '--', '-w', 'x y']);
-    const exit = once(cluster, 'exit');
-    await until('the socket is there', () => fs.existsSync(control));
-    const target = ['--control', control];
-    assert.strictEqual(run('status', '--wait', 'ready', ...target).status, 0);
+for (const by of /** @type {const} */ (['start', 'startByNode'])) {
+  test(`${by} runs an unchanged app until it is stopped, and the other commands control it`, { skip }, () =>
+    withCommand(async ({ [by]: start, run, control, directory }) => {
+      fs.writeFileSync(path.join(directory, 'variables'), 'VARIABLE=from the file\n');
+      const args = ['-w', '2', '--control', control, '--unresponsive-after', '30s', '--max-memory', '1G'];
+      const cluster = start([...args, '--env-file', 'variables', 'app.js', '--', '-w', 'x y']);
+      const exit = once(cluster, 'exit');
+      await until('the socket is there', () => fs.existsSync(control));
+      const target = ['--control', control];
+      assert.strictEqual(run('status', '--wait', 'ready', ...target).status, 0);
 
-    const status = JSON.parse(run('status', '--json', ...target).stdout);
-    assert.strictEqual(status.primary.pid, cluster.pid, 'the primary is the process that was started');
-    const port = Number(status.dispatcher.listeners[0].name);
-    const answer = await ask(port);
-    assert.deepStrictEqual([answer.args, answer.variable], [['-w', 'x y'], 'from the file']);
+      const status = JSON.parse(run('status', '--json', ...target).stdout);
+      assert.strictEqual(status.primary.pid, cluster.pid, 'the primary is the process that was started');
+      const port = Number(status.dispatcher.listeners[0].name);
+      const answer = await ask(port);
+      assert.deepStrictEqual([answer.args, answer.variable], [['-w', 'x y'], 'from the file']);
 
-    const table = run('ps', ...target).stdout;
-    assert.match(table, /^SLOT +PID +STATE/m);
-    for (const { pid } of status.slots) assert.match(table, new RegExp(`^\\d +${pid} +serving`, 'm'));
+      const table = run('ps', ...target).stdout;
+      assert.match(table, /^SLOT +PID +STATE/m);
+      for (const { pid } of status.slots) assert.match(table, new RegExp(`^\\d +${pid} +serving`, 'm'));
 
-    const scaled = run('scale', '+1', ...target);
-    assert.strictEqual(scaled.status, 0);
-    assert.match(scaled.stderr, /^rcluster: ready .*slot=2/m, 'it tells how it goes');
-    assert.strictEqual(run('scale', '2', ...target).status, 0);
+      const scaled = run('scale', '+1', ...target);
+      assert.strictEqual(scaled.status, 0);
+      assert.match(scaled.stderr, /^rcluster: ready .*slot=2/m, 'it tells how it goes');
+      assert.strictEqual(run('scale', '2', ...target).status, 0);
 
-    fs.writeFileSync(path.join(directory, 'variables'), 'VARIABLE=new\n');
-    assert.strictEqual(run('reload', '--concurrency', '2', ...target).status, 0);
-    assert.strictEqual((await ask(port)).variable, 'new');
-    assert.strictEqual(run('restart', '0', ...target).status, 0);
-    assert.strictEqual(run('drain', '1', ...target).status, 0);
-    const refused = run('drain', '0', ...target);
-    assert.deepStrictEqual([refused.status, /ERR_RCLUSTER_LAST_SLOT/.test(refused.stderr)], [1, true]);
+      fs.writeFileSync(path.join(directory, 'variables'), 'VARIABLE=new\n');
+      assert.strictEqual(run('reload', '--concurrency', '2', ...target).status, 0);
+      assert.strictEqual((await ask(port)).variable, 'new');
+      assert.strictEqual(run('restart', '0', ...target).status, 0);
+      assert.strictEqual(run('drain', '1', ...target).status, 0);
+      const refused = run('drain', '0', ...target);
+      assert.deepStrictEqual([refused.status, /ERR_RCLUSTER_LAST_SLOT/.test(refused.stderr)], [1, true]);
 
-    const hung = ask(port, '/hang').catch(() => {});
-    await until('its stack is seen', () => /app\.js/.test(run('stack', '0', ...target).stdout));
-    assert.strictEqual(run('stop', '--drain-timeout', '0', ...target).status, 0);
-    assert.deepStrictEqual(await exit, [0, null]);
-    await hung;
-    assert.strictEqual(run('status', ...target).status, 3);
-  }),
-);
+      const hung = ask(port, '/hang').catch(() => {});
+      await until('its stack is seen', () => /app\.js/.test(run('stack', '0', ...target).stdout));
+      assert.strictEqual(run('stop', '--drain-timeout', '0', ...target).status, 0);
+      assert.deepStrictEqual(await exit, [0, null]);
+      await hung;
+      assert.strictEqual(run('status', ...target).status, 3);
+    }),
+  );
+}
 
 // \x9b is a control character that JSON leaves as it is, and that begins a sequence like `ESC [`.
 const HOSTILE = `

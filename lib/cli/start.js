@@ -7,6 +7,7 @@ const { pathToFileURL } = require('node:url');
 const cluster = require('../..');
 const { Array, Error, JSON, realProcess: process } = require('../globals');
 const { later } = require('../later');
+const { loadBinding } = require('../load-binding');
 const { isOptions } = require('../option-keys');
 
 /** @type {() => typeof import('../stderr')} */
@@ -24,6 +25,7 @@ const text = later('text');
  * @property {string | null} envFile
  * @property {{ paths: string[] } | null} watch What to watch for changes; without paths, the folder of the program.
  * @property {import('../../index').SuperviseOptions} options
+ * @property {import('../../binding').EarlyWorkerNumbers} [early] A process that the first worker may become.
  */
 
 /**
@@ -44,10 +46,11 @@ const WHILE_WATCHING = {
 };
 
 /** @param {Plan} plan */
-async function start({ app, args, cwd, config, envFile, watch, options }) {
+async function start({ app, args, cwd, config, envFile, watch, options, early }) {
   /** @type {import('../../index').SuperviseOptions} */
   let given = {};
   try {
+    if (early !== undefined) loadBinding().takeOverEarlyWorker(early);
     if (config !== null) given = await settled(readConfig(config), path.relative('', config));
     const execArgv = [...process.execArgv, ...(envFile === null ? [] : [`--env-file=${envFile}`])];
     cluster.setupPrimary({ exec: app, args, execArgv, ...(cwd === null ? {} : { cwd }) });

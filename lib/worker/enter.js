@@ -4,7 +4,7 @@
 // cluster object into ours.
 
 const { JSON, Number, process } = require('../globals');
-const { closeAddon, loadBinding, loadBindingFrom } = require('../load-binding');
+const { closeAddon, isLoaded, loadBinding, loadBindingFrom } = require('../load-binding');
 const attach = require('./attach');
 
 /** The variables of the environment that are ours. They are removed before the app runs. */
@@ -21,6 +21,8 @@ const VARIABLES = /** @type {const} */ ([
  * preloads, by the app's require().
  */
 function enter() {
+  const { RCLUSTER_EARLY: orders } = process.env;
+  if (orders !== undefined) waitForOrders(Number(orders));
   const { RCLUSTER_LINK: firstFd, RCLUSTER_SETTINGS: settings, RCLUSTER_OWN: names = '' } = process.env;
   const { RCLUSTER_ADDON: addon, RCLUSTER_RESTORE: restored } = process.env;
   if (firstFd === undefined) return;
@@ -36,9 +38,28 @@ function enter() {
     closeAddon(addon);
     return;
   }
-  if (addon === undefined) loadBinding();
-  else loadBindingFrom(addon);
+  load(addon);
   attach(Number(firstFd), own, settings);
+}
+
+/**
+ * This process was started before the primary knew what it is for. It becomes a worker like any other, or ends.
+ * @param {number} orders the socket on which the primary says so
+ */
+function waitForOrders(orders) {
+  delete process.env.RCLUSTER_EARLY;
+  const variables = load(process.env.RCLUSTER_ADDON).awaitOrders(orders);
+  if (variables === null) return void process.exit(0);
+  for (const variable of variables) {
+    const end = variable.indexOf('=');
+    process.env[variable.slice(0, end)] = variable.slice(end + 1);
+  }
+}
+
+/** @param {string | undefined} addon what the primary names as the native part, if anything */
+function load(addon) {
+  if (addon === undefined || isLoaded()) return loadBinding();
+  return loadBindingFrom(addon);
 }
 
 /**

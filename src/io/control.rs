@@ -57,6 +57,7 @@ use rcluster_sys::exit::send_signal;
 
 use commands::Command;
 use forwarding::Forwarding;
+use launch::Particulars;
 pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
 use logs::{Captured, SharedLogs};
 pub use messages::{ClusterStats, Event};
@@ -165,7 +166,10 @@ impl ControlThread {
     pub fn spawn(&self, worker: WorkerId, launch: &Launch, own: Vec<CString>) -> Result<Spawned, SysError> {
         let Common { dispatcher, forwarding, slots, .. } = &self.common;
         let slot = slots.lock().take(worker, None);
-        let launched = launch.start(worker, Some(slot), own, None, forwarding, Captured::default());
+        let captured = Captured::default();
+        let particulars =
+            Particulars { worker, slot: Some(slot), own, inspect_port: None, captured, early: None };
+        let launched = launch.start(particulars, forwarding);
         let launched = launched.inspect_err(|_| slots.lock().free(worker))?;
         store::on_started(worker, Some(slot));
         let pidfd = Arc::new(launched.child.pidfd);

@@ -5,11 +5,12 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
+use napi::Error;
 use napi_derive::napi;
 
 use crate::io::control::{Inspect, Launch, Ports, Preload, Stdio};
 use rcluster_core::inspect::Chosen;
-use rcluster_sys::descriptor::duplicate_number;
+use rcluster_sys::descriptor::{adopt, duplicate_number, replace};
 use rcluster_sys::error::SysError;
 use rcluster_sys::package::Package;
 
@@ -141,4 +142,11 @@ fn texts(texts: Vec<String>) -> Result<Vec<CString>, SysError> {
 
 fn text(text: String) -> Result<CString, SysError> {
     CString::new(text).map_err(|_| SysError::invalid("reading a text that may not hold a NUL character"))
+}
+
+/// Replaces the descriptor `number` by `source`, and closes `source`.
+#[napi(catch_unwind)]
+pub fn replace_descriptor(number: i32, source: i32) -> napi::Result<()> {
+    let replaced = adopt(source).and_then(|source| replace(number, &source));
+    replaced.map_err(|error| Error::from_reason(error.to_string()))
 }

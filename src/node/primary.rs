@@ -9,6 +9,7 @@ use napi::threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode, 
 use napi::{Env, Error, Result, Status};
 use napi_derive::napi;
 
+use super::early::taken_over;
 use super::event_queue::EventQueue;
 use super::events::{AnyEvent, convert};
 use super::launch::{PackageFiles, SpawnOptions, launch, numbers};
@@ -23,7 +24,6 @@ use rcluster_js::callback::hold_loop;
 use rcluster_js::uv::{BlockedClock, UvTurns, awaited_processes, mend_closing_process};
 use rcluster_js::v8::Interrupter;
 use rcluster_sys::cgroup::{Cgroups, usable_cpus};
-use rcluster_sys::descriptor::{adopt, replace};
 use rcluster_sys::error::SysError;
 use rcluster_sys::listen::private::own_user;
 use rcluster_sys::orphans::reap_own;
@@ -40,12 +40,6 @@ pub struct Spawned {
     pub fds: Vec<i32>,
     /// A description of the error.
     pub failure: Option<String>,
-}
-
-/// Replaces the descriptor `number` by `source`, and closes `source`.
-#[napi(catch_unwind)]
-pub fn replace_descriptor(number: i32, source: i32) -> Result<()> {
-    replace(number, &adopt(source).map_err(failure)?).map_err(failure)
 }
 
 /// How long a worker may take to report its stack.
@@ -202,6 +196,7 @@ impl Primary {
             launch: launch(template, self.package.as_ref()).map_err(system_failure)?,
             seed: u64::from(seed),
             operator: operator(env, blocked),
+            early: taken_over(),
         };
         self.threads.supervise(setup);
         Ok(())

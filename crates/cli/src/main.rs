@@ -1,5 +1,5 @@
 //! The command `rcluster`. It speaks the protocol of the control socket, which docs/control.md describes; docs/cli.md
-//! describes the command. `start` only checks its options here: the shim `bin/rcluster.js` becomes the primary.
+//! describes the command. `start` becomes the primary, which is Node.
 
 mod args;
 mod completions;
@@ -21,6 +21,7 @@ mod units;
 mod wrong_usage;
 
 use std::ffi::OsString;
+use std::iter::once;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -29,13 +30,14 @@ use args::{Arguments, Command};
 use output::Failure;
 
 fn main() -> ExitCode {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
+    // The file has another name, which nobody types.
+    let arguments: Vec<OsString> = once("rcluster".into()).chain(std::env::args_os().skip(1)).collect();
     let arguments = match Arguments::try_parse_from(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return wrong_usage::report(&error, &arguments),
     };
     let result = match arguments.command {
-        Command::Start(options) => start::plan(&options),
+        Command::Start(options) => start::run(&options),
         Command::Status(options) => status::run(&options),
         Command::Top(options) => top::run(&options),
         Command::Events(options) => follow::events(&options),

@@ -1,4 +1,6 @@
-//! `rcluster start`: checks the options, and passes the plan to the shim.
+//! `rcluster start`: checks the options, and becomes the primary, or passes the plan to the script that becomes it.
+
+mod launch;
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
@@ -11,8 +13,11 @@ use crate::Outcome;
 use crate::args::{Log, LogMode, Ready, Start};
 use crate::output::{self, Failure};
 
-/// Set by the shim, which reads the plan.
+/// Set by the JavaScript of `bin/rcluster.js`, which reads the plan and becomes the primary.
 const SHIM: &str = "RCLUSTER_SHIM";
+
+/// Set by the shell script of `bin/rcluster.js`: the directory of the package.
+const PACKAGE: &str = "RCLUSTER_PACKAGE";
 
 /// The exit code that marks the output as a plan.
 const PLAN: u8 = 100;
@@ -20,8 +25,10 @@ const PLAN: u8 = 100;
 /// The extensions that Node tries if it does not find a program.
 const EXTENSIONS: [&str; 4] = ["", ".js", ".json", ".node"];
 
-pub(crate) fn plan(start: &Start) -> Outcome {
-    if std::env::var_os(SHIM).is_none() {
+pub(crate) fn run(start: &Start) -> Outcome {
+    let is_for_shim = std::env::var_os(SHIM).is_some();
+    let package = std::env::var_os(PACKAGE).map(PathBuf::from);
+    if !is_for_shim && package.is_none() {
         let text = "`start` needs Node: run `npx rcluster start`, or the `rcluster` that npm has installed";
         return Err(Failure::Usage(text.into()));
     }
@@ -34,8 +41,13 @@ pub(crate) fn plan(start: &Start) -> Outcome {
         "watch": watched(start)?,
         "options": options(start),
     });
-    output::print_json(&plan.to_string())?;
-    Ok(ExitCode::from(PLAN))
+    match package {
+        Some(package) if !is_for_shim => Err(launch::execute_node(plan, &package)),
+        _ => {
+            output::print_json(&plan.to_string())?;
+            Ok(ExitCode::from(PLAN))
+        }
+    }
 }
 
 /// The options of `supervise()`, under their names there.

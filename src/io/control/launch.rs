@@ -14,6 +14,7 @@ use crate::io::logs::WorkerPipe;
 use rcluster_core::ids::{Slot, WorkerId};
 use rcluster_core::inspect::{Chosen, counted};
 use rcluster_sys::descriptor::duplicate;
+use rcluster_sys::early::{self, EarlyWorker};
 use rcluster_sys::error::SysError;
 use rcluster_sys::exit::{SIGKILL, SIGTERM};
 use rcluster_sys::package::Package;
@@ -143,6 +144,21 @@ impl Inspect {
     }
 }
 
+/// What only one worker is started with.
+#[derive(Debug)]
+pub(super) struct Particulars<'a> {
+    pub(super) worker: WorkerId,
+    /// `None` for a standby.
+    pub(super) slot: Option<Slot>,
+    /// A part of its environment. Its addresses follow it if forwarding is in use.
+    pub(super) own: Vec<CString>,
+    pub(super) inspect_port: Option<&'a str>,
+    /// Which of its streams the log thread reads.
+    pub(super) captured: Captured,
+    /// A process that it may become.
+    pub(super) early: Option<EarlyWorker>,
+}
+
 /// A worker that has just been started.
 #[derive(Debug)]
 pub(super) struct Launched {
@@ -202,18 +218,19 @@ fn is_for_workers(variable: &CStr) -> bool {
     names.iter().any(|name| variable.to_bytes().starts_with(name.as_bytes()))
 }
 
+/// Whether the preload reads a variable, and nobody else.
+fn is_ours(variable: &CStr) -> bool {
+    variable.to_bytes().starts_with(b"RCLUSTER_")
+}
+
 impl Launch {
-    /// Starts a worker, without a slot if it is a standby. `own` is added to the environment of this worker
-    /// only, followed by its addresses if forwarding is in use.
+    /// Starts a worker.
     pub(super) fn start(
         &self,
-        worker: WorkerId,
-        slot: Option<Slot>,
-        own: Vec<CString>,
-        inspect_port: Option<&str>,
+        particulars: Particulars<'_>,
         forwarding: &Forwarding,
-        captured: Captured,
     ) -> Result<Launched, SysError> {
+        let Particulars { worker, slot, own, inspect_port, captured, early } = particulars;
         let mut args = self.args.clone();
         if let (Some(inspect), Some(port)) = (&self.inspect, inspect_port)
             && let Some(argument) = args.get_mut(inspect.argument)
@@ -223,7 +240,7 @@ impl Launch {
         }
         let owner = Owner { uid: self.uid, gid: self.gid };
         let addresses = forwarding.reserve(worker, Kind { is_external: self.external, owner })?;
-        let Descriptors { theirs, ours: pipes, logs } = self.descriptors(captured)?;
+        let Descriptors { theirs, ours: mut pipes, logs } = self.descriptors(captured)?;
         let (control, worker_control) = message_pair()?;
         let (channel, worker_end) = message_pair()?;
         let (board, worker_board) = Scoreboard::create()?;
@@ -268,7 +285,14 @@ impl Launch {
             let names: Vec<_> = addresses.iter().map(Own::name).collect();
             spawn.set_env("RCLUSTER_OWN", &names.join(","))?;
         }
-        let child = spawn.spawn()?;
+        let is_late = |variable: &CString| is_ours(variable) || !self.env.contains(variable);
+        let child = match early.and_then(|early| early.become_worker(&spawn, is_late)) {
+            Some((child, channel)) => {
+                pipes[early::CHANNEL] = Some(channel);
+                child
+            }
+            None => spawn.spawn()?,
+        };
         let board = Arc::new(board);
         // Of the worker's ends, only that of the connection channel stays open here.
         let newcomer =

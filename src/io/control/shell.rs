@@ -301,9 +301,9 @@ impl Shell {
         self.sockets.begin_supervision(manager);
         self.tell_store_failure();
         self.workers.count_oom_kills(self.limits.groups());
-        let SuperviseSetup { options, launch, seed, operator } = setup;
+        let SuperviseSetup { options, launch, seed, operator, early } = setup;
         self.begin_logs(options.logs, &launch);
-        self.template = Some(Template::new(options.clone(), launch));
+        self.template = Some(Template::new(options.clone(), launch, early));
         let (control, metrics) = (options.control.clone(), options.metrics.clone());
         self.input(Input::Begin { options: Box::new(options), seed });
         self.look_at_limits();

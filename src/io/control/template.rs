@@ -2,13 +2,14 @@
 
 use std::ffi::CString;
 
-use super::launch::{Inspect, Launch, Launched, Ports};
+use super::launch::{Inspect, Launch, Launched, Particulars, Ports};
 use super::operator::OperatorSetup;
 use super::shared::Common;
 use super::worker::SupervisedWorker;
 use rcluster_core::control::supervise::Options;
 use rcluster_core::frames::{Settings, milliseconds};
 use rcluster_core::ids::{Slot, WorkerId};
+use rcluster_sys::early::EarlyWorker;
 use rcluster_sys::error::SysError;
 use rcluster_sys::memory::Memory;
 
@@ -23,12 +24,15 @@ pub struct SuperviseSetup {
     pub seed: u64,
     /// What the control socket needs.
     pub operator: OperatorSetup,
+    /// A process that the first worker may become.
+    pub early: Option<EarlyWorker>,
 }
 
 /// Starts supervised workers, without JavaScript.
 pub(super) struct Template {
     options: Options,
     launch: Launch,
+    early: Option<EarlyWorker>,
 }
 
 /// A supervised worker that has been started.
@@ -41,8 +45,8 @@ pub(super) struct Started {
 }
 
 impl Template {
-    pub(super) fn new(options: Options, launch: Launch) -> Self {
-        Self { options, launch }
+    pub(super) fn new(options: Options, launch: Launch, early: Option<EarlyWorker>) -> Self {
+        Self { options, launch, early }
     }
 
     /// Replaces the launch of workers from now on.
@@ -81,14 +85,11 @@ impl Template {
         let own = self.own(worker, slot, retry)?;
         let inspect = self.launch.inspect.as_mut();
         let inspect_port = inspect.map(|inspect| inspect.port(worker, &common.inspectors));
-        let started = self.launch.start(
-            worker,
-            slot,
-            own,
-            inspect_port.as_deref(),
-            &common.forwarding,
-            common.logs.captured(),
-        );
+        let inspect_port_text = inspect_port.as_deref();
+        let captured = common.logs.captured();
+        let early = self.early.take();
+        let particulars = Particulars { worker, slot, own, inspect_port: inspect_port_text, captured, early };
+        let started = self.launch.start(particulars, &common.forwarding);
         let launched = started.inspect_err(|_| self.on_exit(worker))?;
         let pid = launched.child.pid.as_raw();
         let recycle = &self.options.recycle;

@@ -9,9 +9,10 @@ use rcluster_core::control::operator::{Place, Surroundings};
 use rcluster_sys::cgroup::{Cgroups, usable_cpus};
 use rcluster_sys::listen::private::own_user;
 use rcluster_sys::probe::{self, FEATURES, Feature};
+use rcluster_sys::program::find;
 use serde::Deserialize;
 
-/// Set by the shim: the executable of Node, and the directory of the package.
+/// Set by `bin/rcluster.js`: the executable of Node, if that has run it, and the directory of the package.
 const NODE: &str = "RCLUSTER_NODE";
 const PACKAGE: &str = "RCLUSTER_PACKAGE";
 
@@ -99,7 +100,9 @@ fn directory(path: PathBuf) -> Directory {
 
 /// Starts Node as workers are started, and makes it load the native part.
 fn ask_node() -> Option<Result<Node, String>> {
-    let (node, package) = (std::env::var_os(NODE)?, std::env::var_os(PACKAGE)?);
+    let package = std::env::var_os(PACKAGE)?;
+    let node = std::env::var_os(NODE).or_else(|| Some(find("node")?.into_os_string()));
+    let Some(node) = node else { return Some(Err("there is no program `node` in PATH".into())) };
     let probe = Path::new(&package).join("lib").join("cli").join("probe.js");
     let output = Command::new(node).arg(probe).stdin(Stdio::null()).output();
     Some(output.map_err(|error| error.to_string()).and_then(|output| {

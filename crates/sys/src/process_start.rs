@@ -1,0 +1,106 @@
+//! What a process was started with, as the kernel remembers it.
+
+use std::collections::HashSet;
+use std::ffi::{CStr, CString, OsStr};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use nix::unistd::Pid;
+
+use super::spawn::Spawn;
+
+/// See the module documentation.
+#[derive(Debug)]
+pub struct ProcessStart {
+    program: PathBuf,
+    args: Vec<CString>,
+    env: HashSet<CString>,
+    cwd: PathBuf,
+}
+
+impl ProcessStart {
+    /// Reads it from `/proc`. A process of another user cannot be read.
+    pub fn of(pid: Pid) -> io::Result<Self> {
+        let place = PathBuf::from(format!("/proc/{pid}"));
+        Ok(Self {
+            program: fs::read_link(place.join("exe"))?,
+            args: strings(&fs::read(place.join("cmdline"))?),
+            env: strings(&fs::read(place.join("environ"))?).into_iter().collect(),
+            cwd: fs::read_link(place.join("cwd"))?,
+        })
+    }
+
+    /// False for a moment after the start of every process.
+    #[cfg(test)]
+    pub(super) fn has_environment(&self) -> bool {
+        !self.env.is_empty()
+    }
+
+    /// The variables of `spawn` that the process lacks. `None` if it differs from `spawn` in anything else but the variable
+    /// `besides`.
+    #[must_use]
+    pub fn missing<'a>(&self, spawn: &'a Spawn<'_>, besides: &str) -> Option<Vec<&'a CString>> {
+        let is_program = is_same(&self.program, &spawn.file);
+        let is_directory = match &spawn.cwd {
+            Some(cwd) => is_same(&self.cwd, cwd),
+            None => std::env::current_dir().is_ok_and(|cwd| cwd == self.cwd),
+        };
+        if !is_program || !is_directory || self.args != spawn.args {
+            return None;
+        }
+        let wanted: HashSet<&CString> = spawn.env.iter().collect();
+        let prefix = format!("{besides}=");
+        let has_more = self.env.iter().any(|variable| {
+            !wanted.contains(variable) && !variable.to_bytes().starts_with(prefix.as_bytes())
+        });
+        if has_more {
+            return None;
+        }
+        Some(spawn.env.iter().filter(|variable| !self.env.contains(*variable)).collect())
+    }
+}
+
+/// Whether a name leads to this path, which has no links.
+fn is_same(path: &Path, name: &CStr) -> bool {
+    Path::new(OsStr::from_bytes(name.to_bytes())).canonicalize().is_ok_and(|real| real == path)
+}
+
+/// Splits strings that each end with a NUL byte.
+fn strings(bytes: &[u8]) -> Vec<CString> {
+    let text = bytes.strip_suffix(&[0]).unwrap_or(bytes);
+    if bytes.is_empty() {
+        return Vec::new();
+    }
+    text.split(|byte| *byte == 0).filter_map(|part| CString::new(part).ok()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_end_with_a_nul_byte_and_may_be_empty() {
+        assert!(strings(b"").is_empty());
+        assert_eq!(strings(b"\0"), [CString::default()]);
+        assert_eq!(strings(b"node\0\0app.js\0"), [c"node".to_owned(), CString::default(), c"app.js".into()]);
+    }
+
+    #[test]
+    fn a_process_is_described_as_it_was_started() {
+        let own = ProcessStart::of(nix::unistd::getpid()).unwrap();
+        assert_eq!(own.program, std::env::current_exe().unwrap());
+        assert_eq!(own.args.len(), std::env::args_os().len());
+        assert_eq!(own.cwd, std::env::current_dir().unwrap());
+        let spawn = Spawn {
+            file: CString::new(own.program.as_os_str().as_bytes()).unwrap(),
+            args: own.args.clone(),
+            env: own.env.iter().cloned().chain([c"RCLUSTER_MORE=1".into()]).collect(),
+            ..Spawn::default()
+        };
+        assert_eq!(own.missing(&spawn, "NONE").unwrap(), [c"RCLUSTER_MORE=1"]);
+        let other = Spawn { args: vec![], ..spawn };
+        assert_eq!(own.missing(&other, "NONE"), None);
+    }
+}
