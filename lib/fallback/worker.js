@@ -20,18 +20,15 @@ const { addExtras } = require('../extras');
 const { keepListening } = require('../keep-listening');
 const { handleOf, isOfBuiltin } = require('../seam/listen');
 const { allowClose } = require('../seam/servers');
-const { createExitHold, hasOtherListeners, ignoreTerminal, listenBeside } = require('../seam/signals');
+const { hasOtherListeners } = require('../seam/signals');
 const announce = require('../worker/announce');
-const { cleanUp, handledSignal } = require('../worker/clean-up');
+const { Ending } = require('../worker/ending');
 const { createExclusive } = require('../worker/exclusive');
 const finish = require('../worker/finish');
 const { COMMAND } = require('./member');
 
 /** The variable with the settings of a supervised worker, as JSON. The worker removes it when it starts. */
 const SETTINGS = 'RCLUSTER_FALLBACK_SLOT';
-
-/** The exit code that a shell reports for a process that SIGTERM has ended. */
-const TERMINATED = 143;
 
 /**
  * How long, in ms, a worker that gets SIGTERM waits for an order of the primary: if that has got the signal as well,
@@ -54,19 +51,11 @@ function attach(worker) {
   let patience;
   /** When the drain must be over, in ms of the wall clock; Infinity if there is no limit. */
   let deadline = Infinity;
-  /** Whether the primary has ended the wait. */
-  let over = false;
-  /** Whether an exit of the process was held back. */
-  let exitIsDue = false;
-  /** Whether the application has handled a signal that ends it. */
-  let isSignalled = false;
-  /** Whether there is nothing left to serve, and the application cleans up. */
-  let cleansUp = false;
   /** In a drain, the number of servers that the built-in has not closed yet, or which still have connections. */
   let shared = 0;
   /** Whether a server has listened. It may be closed by now, and still have connections. */
   let hasListened = false;
-  const hold = createExitHold(['SIGTERM', 'SIGINT', 'SIGHUP'], onHeldExit);
+  const ending = new Ending(askToEnd);
   // Those of the cluster as well, in order to know when their connections have ended.
   const servers = createExclusive(() => false, onListening);
   const { disconnect } = worker;
@@ -134,16 +123,13 @@ function attach(worker) {
   /** There is nothing left to serve. */
   function end() {
     state = 'drained';
-    const signal = slot === undefined || isSignalled ? undefined : handledSignal();
-    if (signal === undefined) return leave();
-    cleansUp = true;
-    cleanUp(signal, leave);
+    const cleansUp = slot !== undefined && ending.cleanUp(leave);
+    if (!cleansUp) leave();
   }
 
   /** Closes the channel, and ends. */
   function leave() {
-    // After cleaning up, work in progress has been waited for.
-    const finished = () => (exitIsDue || cleansUp ? exit() : finish(exit));
+    const finished = () => (ending.isAtOnce ? ending.exit() : finish(() => ending.exit()));
     if (!process.connected) return finished();
     process.once('disconnect', finished);
     process.disconnect?.();
@@ -151,7 +137,8 @@ function attach(worker) {
 
   /** From now on it gets no orders, so it must enforce its deadline itself. */
   function limit() {
-    if (deadline !== Infinity) setTimeout(exit, Math.max(0, deadline - wallClock()), TERMINATED).unref();
+    if (deadline !== Infinity)
+      setTimeout(() => ending.terminate(), Math.max(0, deadline - wallClock())).unref();
   }
 
   function retire(reason = 'retire') {
@@ -182,17 +169,11 @@ function attach(worker) {
     drain('disconnect', drainTimeout);
   }
 
-  /** The application handles a signal. If it only cleans up and exits, that exit is held back. */
-  function onHandled() {
-    isSignalled = true;
-    if (!over) hold.hold();
-  }
-
-  function onTerminate() {
-    // It has cleaned up, and exits or raises the signal again.
-    if (cleansUp) return exit();
-    // Nothing but the end of its time is left to be told, and the channel is closed.
-    if (over || state === 'drained') return exit(TERMINATED);
+  function askToEnd() {
+    if (state === 'drained') {
+      // Nothing but the end of its time is left to be told, and the channel is closed.
+      return ending.isDue ? ending.exit() : ending.terminate();
+    }
     if (state !== 'serving') return;
     state = 'asked';
     patience = setTimeout(askToRetire, SIGNAL_WAIT, 'SIGTERM');
@@ -207,27 +188,7 @@ function attach(worker) {
       Reflect.apply(disconnect, worker, []);
       return;
     }
-    over = true;
-    hold.release();
-    // An application that listens for SIGTERM receives it, and may still act on it, unless it has done so already.
-    if (exitIsDue || cleansUp || !hasOtherListeners('SIGTERM')) setTimeout(exit, 0, TERMINATED);
-  }
-
-  /**
-   * After a signal, a library has cleaned up and exits, which is not the end of the app's work.
-   * @param {number | string | null | undefined} code
-   */
-  function onHeldExit(code) {
-    if (code !== undefined && code !== null) process.exitCode = code;
-    exitIsDue = true;
-    if (state === 'drained') exit();
-    else onTerminate();
-  }
-
-  /** @param {number} [code] */
-  function exit(code) {
-    hold.release();
-    process.exit(code);
+    if (ending.onTimeUp()) setTimeout(() => ending.terminate(), 0);
   }
 
   const onMessage = (/** @type {any} */ message) => {
@@ -241,13 +202,10 @@ function attach(worker) {
   keepListening('internalMessage', onMessage, 'prependListener');
 
   if (slot !== undefined) {
-    ignoreTerminal({ hold: onHandled });
-    // An application with its own listener handles SIGTERM itself. If that only cleans up and exits, the exit is held
-    // back.
-    listenBeside('SIGTERM', (hasOthers) => (hasOthers ? onHandled() : onTerminate()));
+    ending.listen();
     // It has lost its primary.
     keepListening('disconnect', () => {
-      if (exitIsDue && state !== 'draining') exit();
+      if (ending.isDue && state !== 'draining') ending.exit();
     });
     defineHidden(worker, 'disconnect', {
       value() {

@@ -26,6 +26,7 @@ const LATER = [
   'worker/announce',
   'worker/disconnect',
   'worker/drain',
+  'worker/ending',
   'worker/exchanges',
   'worker/clean-up',
   'worker/finish',

@@ -14,7 +14,8 @@ const { keepListening } = require('../keep-listening');
 const { later } = require('../later');
 const seam = require('../seam/worker');
 const { isHttp1, isHttp2 } = require('../seam/servers');
-const { createExitHold, hasOtherListeners, ignoreTerminal, listenBeside } = require('../seam/signals');
+const { hasOtherListeners } = require('../seam/signals');
+const { Ending } = require('./ending');
 
 /** How long, in ms, a worker that has requested to retire keeps serving without an order to drain. */
 const PATIENCE = 200;
@@ -35,9 +36,6 @@ const REPORT_BEFORE = 200;
 /** The maximum number of characters of a stack in a `retire` frame. */
 const MAX_DETAIL = 4096;
 
-/** The exit code that a shell reports for a process that SIGTERM has ended. */
-const TERMINATED = 143;
-
 /** @type {() => typeof import('../errors')} */
 const errors = later('errors');
 /** @type {() => typeof import('../stderr')} */
@@ -48,8 +46,6 @@ const text = later('text');
 const work = later('seam/work');
 /** @type {() => typeof import('./announce')} */
 const announce = later('worker/announce');
-/** @type {() => typeof import('./clean-up')} */
-const cleaning = later('worker/clean-up');
 /** @type {() => typeof import('./exchanges')} */
 const exchangesModule = later('worker/exchanges');
 /** @type {() => typeof import('./finish')} */
@@ -90,56 +86,22 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   let failed = false;
   /** When the drain must be over, in ms of the wall clock; Infinity if there is no limit. */
   let deadline = Infinity;
-  /** Whether the primary has ended the wait. */
-  let over = false;
-  /** Whether an exit of the process was held back. */
-  let exitIsDue = false;
-  /** Whether the application has handled a signal that ends it. */
-  let isSignalled = false;
-  /** Whether there is nothing left to serve, and the application cleans up. */
-  let cleansUp = false;
-  const hold = createExitHold(['SIGTERM', 'SIGINT', 'SIGHUP'], onHeldExit);
+  const ending = new Ending(askToEnd);
 
   /** @param {Settings} given */
   function configure(given) {
     settings = given;
     standby(given.standby);
-    ignoreTerminal({ hold: onHandled });
-    listenBeside('SIGTERM', onTerminate);
+    ending.listen();
     if (!settings.retireOnException && !settings.retry) return;
     if (settings.retireOnException) exchanges = exchangesModule()();
     seam.interceptExceptions(handlerOfExceptions);
   }
 
-  /** @param {boolean} hasOthers whether the application handles the signal */
-  function onTerminate(hasOthers) {
-    if (hasOthers) onHandled();
-    else terminate();
-  }
-
-  /** The application handles a signal. It decides, but if it only cleans up and exits, that exit is held back. */
-  function onHandled() {
-    isSignalled = true;
-    if (!over) hold.hold();
-  }
-
-  function terminate() {
-    // It has cleaned up, and exits or raises the signal again.
-    if (cleansUp) return exit();
-    if (over || wallClock() >= deadline) return exit(TERMINATED);
-    // SIGTERM may arrive more than once, and before or after the primary's order, which carries the deadline.
+  /** SIGTERM may arrive more than once, and before or after the primary's order, which carries the deadline. */
+  function askToEnd() {
+    if (wallClock() >= deadline) return ending.terminate();
     if (state === 'serving') askToRetire('SIGTERM', '', SIGNAL_WAIT);
-  }
-
-  /**
-   * An exit was held back that was not the end of the application's work.
-   *
-   * @param {number | string | null | undefined} code
-   */
-  function onHeldExit(code) {
-    if (code !== undefined && code !== null) process.exitCode = code;
-    exitIsDue = true;
-    terminate();
   }
 
   /** The primary has sent SIGTERM: the time limit is over. */
@@ -150,16 +112,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
       begin('shutdown', settings.drainTimeoutMs);
       return;
     }
-    over = true;
-    hold.release();
-    // An application that listens for SIGTERM receives it, and may still act on it, unless it has done so already.
-    if (exitIsDue || cleansUp || !hasOtherListeners('SIGTERM')) exit(TERMINATED);
-  }
-
-  /** @param {number} [code] */
-  function exit(code) {
-    hold.release();
-    process.exit(code);
+    if (ending.onTimeUp()) ending.terminate();
   }
 
   function handlerOfExceptions() {
@@ -172,7 +125,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   function onStartUpException(error) {
     const what = `worker ${worker.id} (pid ${process.pid})`;
     stderr().writeLine(`rcluster: ${what} cannot start, as the one before it: ${text().summaryOf(error)}`);
-    exit(1);
+    ending.exit(1);
   }
 
   /** The application reports that the worker is ready, so it has started. */
@@ -284,22 +237,18 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** There is nothing left to serve. */
   function end() {
-    const mustNot = settings === null || failed || isSignalled;
-    const signal = mustNot ? undefined : cleaning().handledSignal();
-    if (signal === undefined) return leave();
-    cleansUp = true;
-    report(true);
-    cleaning().cleanUp(signal, leave);
+    const cleansUp = settings !== null && !failed && ending.cleanUp(leave);
+    if (cleansUp) report(true);
+    else leave();
   }
 
   /** Closes the channel, and ends. */
   function leave() {
     const finished = () => {
       report(true);
-      if (failed) return exit(1);
-      // After cleaning up, work in progress has been waited for.
-      if (exitIsDue || cleansUp) return exit();
-      finish()(exit);
+      if (failed) return ending.exit(1);
+      if (ending.isAtOnce) return ending.exit();
+      finish()(() => ending.exit());
     };
     if (!process.connected) return finished();
     keepListening('disconnect', finished);
@@ -309,7 +258,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** The primary is gone, so the drain must enforce its deadline itself. */
   function orphaned() {
     if (state !== 'draining' || deadline === Infinity) return;
-    setTimeout(() => exit(), Math.max(0, deadline - wallClock())).unref();
+    setTimeout(() => ending.exit(), Math.max(0, deadline - wallClock())).unref();
   }
 
   /** @param {number} slot */
