@@ -127,7 +127,7 @@ function fateOf(record, { killed, overdue, windows, last, primary, lateness, for
  *   directory that has the workers' notes, and what the kernel has counted in the run
  */
 function account(records, evidence) {
-  const { last, seen, nameless, repeated } = readNotes(evidence.directory, records);
+  const { last, seen, notes, nameless, repeated } = readNotes(evidence.directory, records);
   const proved = Math.min(evidence.overflowed.overflows, evidence.overflowed.drops);
   let late = 0;
   const fates = records.map((record) => {
@@ -179,7 +179,7 @@ function account(records, evidence) {
       const counts = [...new Set(sorts)].map((sort) => `${sort} ${sorts.filter((it) => it === sort).length}`);
       return sorts.length > 0 ? [`${fate}: ${counts.join(', ')}`] : [];
     }),
-    lastOf: (/** @type {import('./clients').Record} */ record) => last.get(record.id),
+    notesOf: (/** @type {import('./clients').Record} */ record) => notes.get(record.id) ?? [],
   };
 }
 
@@ -200,6 +200,8 @@ function readNotes(directory, records) {
   const namelessBy = new Map();
   /** The clients that ever reached a worker. @type {Set<number>} */
   const seen = new Set();
+  /** What workers have noted of each client. @type {Map<number, { pid: number, at: number, what: string }[]>} */
+  const notes = new Map();
   /** The workers that executed each request. @type {Map<string, Repeated>} */
   const executed = new Map();
   let nameless = 0;
@@ -224,6 +226,7 @@ function readNotes(directory, records) {
         request.by.push({ pid, at });
         executed.set(`${id} ${which}`, request);
       }
+      notes.set(id, [...(notes.get(id) ?? []), { pid, at, what }]);
       const holder = { pid, at, asked: what === 'request' };
       if (what !== 'left') {
         const all = holders.get(id) ?? [];
@@ -237,7 +240,7 @@ function readNotes(directory, records) {
     }
   }
   const repeated = [...executed.values()].filter(({ by }) => by.length > 1);
-  return { last, seen, nameless, repeated, holders, namelessBy };
+  return { last, seen, notes, nameless, repeated, holders, namelessBy };
 }
 
 module.exports = { FATES, account, fateOf, readNotes };

@@ -146,15 +146,14 @@ function runFaults(options) {
     }
     const since = (/** @type {number} */ time) => Math.round(time - started);
     const details = result.unaccounted.map((record) => {
-      const { kind, crowd, error, openedAt, connectedAt, endedAt } = record;
-      const last = result.lastOf(record);
+      const { kind, crowd, error, address, openedAt, connectedAt, endedAt } = record;
       const recent = windows.filter((it) => it.from <= endedAt && it.to >= endedAt - 2000);
       return {
-        what: `${crowd ? 'crowd' : kind}: ${error}`,
+        what: `${crowd ? 'crowd' : kind} from ${address}: ${error}`,
         opened: since(openedAt),
         connected: connectedAt && since(connectedAt),
         ended: since(endedAt),
-        last: last && `${last.pid} at ${since(last.at)}`,
+        notes: result.notesOf(record).map(({ pid, at, what }) => `${what} ${pid} at ${since(at)}`),
         recent: recent.map(({ fault, pid, from, to }) => `${fault} ${pid} ${since(from)}-${since(to)}`),
         primary: app.pid,
       };
