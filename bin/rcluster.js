@@ -1,19 +1,34 @@
 #!/bin/sh
 ':' /*
 # A shell script and a program of Node in one file. The command `rcluster` is an executable in the platform package. The
-# script becomes that executable, which for `start` executes Node with this same file.
-file=$(readlink -f -- "$0" 2>/dev/null) || file=$0
-RCLUSTER_PACKAGE=${file%/bin/*}
-found=
-for it in "$RCLUSTER_PACKAGE"/rcluster-cli.linux-* "$RCLUSTER_PACKAGE"/../rcluster-linux-*"/"rcluster-cli.linux-*; do
-  if [ -x "$it" ]; then found=$found${found:+ or }$it; fi
+# script becomes that executable, which for `start` executes Node with this same file. Its variables have names of our own,
+# because those that are in the environment already would stay in there.
+RCLUSTER_FILE=$(readlink -f -- "$0" 2>/dev/null) || RCLUSTER_FILE=$0
+RCLUSTER_PACKAGE=${RCLUSTER_FILE%/bin/*}
+case $(uname -sm 2>/dev/null) in
+  'Linux x86_64') RCLUSTER_SYSTEM=linux-x64 ;;
+  'Linux aarch64') RCLUSTER_SYSTEM=linux-arm64 ;;
+  *) RCLUSTER_SYSTEM=none ;;
+esac
+RCLUSTER_EXECUTABLE=
+for RCLUSTER_FOUND in \
+  "$RCLUSTER_PACKAGE/rcluster-cli.$RCLUSTER_SYSTEM"-* \
+  "$RCLUSTER_PACKAGE/node_modules/rcluster-$RCLUSTER_SYSTEM"-*"/rcluster-cli".* \
+  "$RCLUSTER_PACKAGE/../rcluster-$RCLUSTER_SYSTEM"-*"/rcluster-cli".*; do
+  if [ -x "$RCLUSTER_FOUND" ]; then
+    RCLUSTER_EXECUTABLE=$RCLUSTER_EXECUTABLE${RCLUSTER_EXECUTABLE:+ or }$RCLUSTER_FOUND
+  fi
 done
-if [ -x "$found" ]; then
+if [ -x "$RCLUSTER_EXECUTABLE" ]; then
+  if [ "$1" = start ]; then
+    # Some shells drop variables whose names they could not use themselves, such as `my.option`.
+    RCLUSTER_DROPPED=$(grep -zv '^[A-Za-z_][A-Za-z0-9_]*=' "/proc/$$/environ" 2>/dev/null | base64 2>/dev/null)
+    export RCLUSTER_DROPPED
+  fi
   export RCLUSTER_PACKAGE
-  exec "$found" "$@"
+  exec "$RCLUSTER_EXECUTABLE" "$@"
 fi
-unset RCLUSTER_PACKAGE
-# It is elsewhere, or there are two, for different systems, or none: Node finds out.
-exec node "$file" "$@"
+# It is elsewhere, or there are two, or none for this system: Node finds out.
+exec node "$RCLUSTER_FILE" "$@"
 */
 require('../lib/cli/command');

@@ -45,6 +45,10 @@ function loadBinding() {
  * @throws {Error} ERR_RCLUSTER_BINDING
  */
 function loadBindingFrom(addon) {
+  if (binding !== undefined) {
+    closeAddon(addon);
+    return binding;
+  }
   const isKept = !path.isAbsolute(addon);
   const holder = /** @type {any} */ ({ exports: {} });
   try {
@@ -61,10 +65,6 @@ function loadBindingFrom(addon) {
   checkVersion(holder.exports);
   binding = holder.exports;
   return /** @type {Binding} */ (binding);
-}
-
-function isLoaded() {
-  return binding !== undefined;
 }
 
 /**
@@ -144,4 +144,4 @@ function isInPlace() {
   }
 }
 
-module.exports = { closeAddon, isInPlace, isLoaded, loadBinding, loadBindingFrom, packageFiles };
+module.exports = { closeAddon, isInPlace, loadBinding, loadBindingFrom, packageFiles };

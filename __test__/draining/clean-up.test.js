@@ -100,3 +100,17 @@ for (const [kind, run] of /** @type {const} */ ([
     );
   }
 }
+
+test('what still holds a worker is reported before it cleans up', { skip }, () =>
+  withSupervised(
+    { ...OPTIONS, workers: 1 },
+    async (app) => {
+      process.kill(app.pid, 'SIGTERM');
+      const { resources } = await app.marker('drained');
+      // What runs the listeners is not the app's.
+      assert.strictEqual(resources.Immediate, undefined, JSON.stringify(resources));
+      assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
+    },
+    { env: { SCRIPT, HOW: 'exit' } },
+  ),
+);

@@ -106,12 +106,13 @@ for (const [what, args] of /** @type {[string, string[]][]} */ ([
 
 test('its output goes where that of all workers goes', { skip }, () =>
   withCluster({ args: ['-w', '2', '--logs', 'json'] }, async ({ run, target, status }) => {
-    const lines = run('logs', ...target).stdout;
-    for (const { pid } of status.slots) assert.match(lines, new RegExp(`out of ${pid}`), lines);
+    for (const { pid } of status.slots) {
+      await until('it has written', () => new RegExp(`out of ${pid}`).test(run('logs', ...target).stdout));
+    }
   }),
 );
 
-test('it reads the --env-file, and follows a link in its directory', { skip }, () =>
+test('it reads the --env-file', { skip }, () =>
   withCluster(
     {
       args: ['-w', '1', '--env-file', 'variables'],
@@ -149,8 +150,28 @@ test('a configuration decides as always', { skip }, () =>
   ),
 );
 
+test('variables whose names the shell cannot use arrive, and ours do not replace others', { skip }, () =>
+  withCluster(
+    { args: ['-w', '2'], env: { 'my.option': 'a\nb=c', 'a-b': '1', file: 'f', found: 'g' } },
+    async ({ status }) => {
+      assert.strictEqual(isEarly(status.slots[0].pid), true);
+      for (const { env } of await askAll(status)) {
+        assert.deepStrictEqual(
+          [env['my.option'], env['a-b'], env.file, env.found],
+          ['a\nb=c', '1', 'f', 'g'],
+        );
+        assert.deepStrictEqual(
+          Object.keys(env).filter((name) => name.startsWith('RCLUSTER_')),
+          [],
+        );
+      }
+    },
+  ),
+);
+
 for (const [what, env, config] of /** @type {[string, Record<string, string>, string?][]} */ ([
   ['Node has options', { NODE_OPTIONS: '--no-warnings' }],
+  ['the configuration changes what children inherit', {}, 'process.umask(0o077); export default {};'],
   ['the configuration changes the environment', {}, 'process.env.VARIABLE = "changed"; export default {};'],
   [
     'the configuration changes the directory',
@@ -208,10 +229,17 @@ test('it ends with a primary that does not get as far', { skip }, () =>
       await exit;
       await until('it is gone', () => !isAlive(early));
     }
-    fs.writeFileSync(path.join(directory, 'wrong.mjs'), 'export default { worker: 1 };');
+    // The timer keeps the primary.
+    const wrong = WAITS.replace('{}', '{ worker: 1 }').replace(
+      'default',
+      'default setTimeout(() => {}, 100) &&',
+    );
+    fs.writeFileSync(path.join(directory, 'wrong.mjs'), wrong);
     const primary = start(['--config', 'wrong.mjs', 'app.js']);
+    const closed = once(primary, 'close');
     const early = await until('there is an early worker', () => earlyOf(primary.pid));
-    const [code] = await once(primary, 'exit');
+    fs.writeFileSync(path.join(directory, 'go'), '');
+    const [code] = await closed;
     assert.deepStrictEqual([code, /did you mean/i.test(primary.text)], [2, true], primary.text);
     await until('it is gone', () => !isAlive(early));
   }),

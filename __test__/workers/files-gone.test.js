@@ -105,8 +105,9 @@ const PRIMARY = `
  * @param {string} folder
  * @param {string} main The code of the primary.
  * @param {string} [uses] What the worker does before its server listens.
+ * @param {NodeJS.ProcessEnv} [env]
  */
-function runApp(folder, main, uses = '') {
+function runApp(folder, main, uses = '', env = {}) {
   install(folder);
   const app = `
     const fs = require('node:fs');
@@ -123,7 +124,7 @@ function runApp(folder, main, uses = '') {
       ${WORKER}
     }`;
   fs.writeFileSync(path.join(folder, 'app.js'), app);
-  return run(['app.js'], { cwd: folder });
+  return run(['app.js'], { cwd: folder, env });
 }
 
 test('workers stream, take handles, drain and disconnect', { skip }, () =>
@@ -179,6 +180,28 @@ test('a supervised worker is reloaded, throws, and is shut down', { skip }, () =
     assert.deepStrictEqual(found, { reloaded: 0, thrown: 1 });
     assert.match(stderr, /as it is meant to be/);
     assert.doesNotMatch(stderr, /Cannot find module/);
+  }),
+);
+
+test('without the native part, a worker cleans up at its end', { skip }, () =>
+  inFolder((folder) => {
+    const { found, stderr } = runApp(
+      folder,
+      `
+      const supervisor = cluster.supervise({ workers: 1 });
+      const [worker] = await once(cluster, 'listening');
+      remove();
+      const cleaned = once(worker, 'message');
+      const exit = once(worker, 'exit');
+      await supervisor.shutdown();
+      [found.cleaned] = await cleaned;
+      found.code = (await exit)[0];
+      `,
+      "process.on('SIGTERM', () => process.send('cleaned', () => process.exit(3)));",
+      { RCLUSTER_FALLBACK: '1' },
+    );
+    assert.deepStrictEqual(found, { cleaned: 'cleaned', code: 3 });
+    assert.doesNotMatch(stderr, /Cannot find module|ENOENT/);
   }),
 );
 

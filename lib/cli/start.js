@@ -80,6 +80,7 @@ async function start({ app, args, cwd, config, envFile, watch, options, early })
     });
   } catch (error) {
     for (const it of watches) it.close();
+    if (early !== undefined) loadBinding().endEarlyWorker();
     const { message } = /** @type {Error} */ (error);
     const [, option] = /"options\.(\w+)/.exec(message) ?? [];
     const isOfFile = config !== null && option !== undefined && option in given && !(option in options);

@@ -18,6 +18,7 @@ const {
 const { defineHidden } = require('../define');
 const { addExtras } = require('../extras');
 const { keepListening } = require('../keep-listening');
+const { keep } = require('../later');
 const { handleOf, isOfBuiltin } = require('../seam/listen');
 const { allowClose } = require('../seam/servers');
 const { hasOtherListeners } = require('../seam/signals');
@@ -26,6 +27,9 @@ const { Ending } = require('../worker/ending');
 const { createExclusive } = require('../worker/exclusive');
 const finish = require('../worker/finish');
 const { COMMAND } = require('./member');
+
+// The release may be gone when it ends.
+keep(['worker/clean-up']);
 
 /** The variable with the settings of a supervised worker, as JSON. The worker removes it when it starts. */
 const SETTINGS = 'RCLUSTER_FALLBACK_SLOT';
@@ -123,13 +127,13 @@ function attach(worker) {
   /** There is nothing left to serve. */
   function end() {
     state = 'drained';
-    const cleansUp = slot !== undefined && ending.cleanUp(leave);
-    if (!cleansUp) leave();
+    if (slot === undefined) leave();
+    else ending.cleanUp(leave);
   }
 
   /** Closes the channel, and ends. */
   function leave() {
-    const finished = () => (ending.isAtOnce ? ending.exit() : finish(() => ending.exit()));
+    const finished = () => (ending.needsNoWait ? ending.exit() : finish(() => ending.exit()));
     if (!process.connected) return finished();
     process.once('disconnect', finished);
     process.disconnect?.();
@@ -137,8 +141,8 @@ function attach(worker) {
 
   /** From now on it gets no orders, so it must enforce its deadline itself. */
   function limit() {
-    if (deadline !== Infinity)
-      setTimeout(() => ending.terminate(), Math.max(0, deadline - wallClock())).unref();
+    if (deadline === Infinity) return;
+    setTimeout(() => ending.terminate(), Math.max(0, deadline - wallClock())).unref();
   }
 
   function retire(reason = 'retire') {

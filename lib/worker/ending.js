@@ -11,13 +11,12 @@ const cleaning = later('worker/clean-up');
 const TERMINATED = 143;
 
 /**
- * When this worker's process may end, if both the application and the primary end it: the application handles signals, cleans
- * up, and exits, which must not cut its last requests; and the primary has a time limit.
+ * When this worker's process may end. The application handles signals, cleans up, and exits, but that exit must not cut off its
+ * last requests; and the primary has a time limit.
  */
 class Ending {
   /** Whether the primary has ended the wait. */
   #isOver = false;
-  /** Whether an exit of the process was held back. */
   #isDue = false;
   /** Whether the application has handled a signal that ends it. */
   #isSignalled = false;
@@ -44,19 +43,14 @@ class Ending {
     listenBeside('SIGTERM', (hasOthers) => (hasOthers ? onHandled() : this.#onTerminate()));
   }
 
-  /** Whether the primary has ended the wait. */
-  get isOver() {
-    return this.#isOver;
-  }
-
-  /** Whether the application has asked for the exit. */
+  /** Whether an exit of the process was held back. */
   get isDue() {
     return this.#isDue;
   }
 
-  /** Whether the process ends as soon as it has nothing left to serve: no other work has to be waited for. */
-  get isAtOnce() {
-    // Cleaning up includes that wait.
+  /** Whether the process may end without waiting for other work: the application has said so, or that wait is over. */
+  get needsNoWait() {
+    // Cleaning up includes the wait.
     return this.#isDue || this.#cleansUp;
   }
 
@@ -88,20 +82,20 @@ class Ending {
     this.#isOver = true;
     this.#hold.release();
     // An application that listens for SIGTERM receives it, and may still act on it, unless it has done so already.
-    return this.isAtOnce || !hasOtherListeners('SIGTERM');
+    return this.needsNoWait || !hasOtherListeners('SIGTERM');
   }
 
   /**
-   * There is nothing left to serve. Lets the application clean up as on a signal, unless it has had one.
-   * @param {() => void} done called when it has finished
-   * @returns {boolean} false if it does nothing on signals, or has done it: `done` is not called
+   * There is nothing left to serve. Lets the application clean up as on a signal, unless it has handled one already.
+   * @param {() => void} done called when it has finished, at once if it has nothing to clean up
+   * @param {() => void} [before] called first, if it has
    */
-  cleanUp(done) {
+  cleanUp(done, before) {
     const signal = this.#isSignalled ? undefined : cleaning().handledSignal();
-    if (signal === undefined) return false;
+    if (signal === undefined) return done();
     this.#cleansUp = true;
+    before?.();
     cleaning().cleanUp(signal, done);
-    return true;
   }
 
   /** @param {number} [code] */

@@ -4,7 +4,7 @@
 // cluster object into ours.
 
 const { JSON, Number, process } = require('../globals');
-const { closeAddon, isLoaded, loadBinding, loadBindingFrom } = require('../load-binding');
+const { closeAddon, loadBinding, loadBindingFrom } = require('../load-binding');
 const attach = require('./attach');
 
 /** The variables of the environment that are ours. They are removed before the app runs. */
@@ -38,7 +38,7 @@ function enter() {
     closeAddon(addon);
     return;
   }
-  load(addon);
+  bindingOf(addon);
   attach(Number(firstFd), own, settings);
 }
 
@@ -48,7 +48,7 @@ function enter() {
  */
 function waitForOrders(orders) {
   delete process.env.RCLUSTER_EARLY;
-  const variables = load(process.env.RCLUSTER_ADDON).awaitOrders(orders);
+  const variables = bindingOf(process.env.RCLUSTER_ADDON).awaitOrders(orders);
   if (variables === null) return void process.exit(0);
   for (const variable of variables) {
     const end = variable.indexOf('=');
@@ -57,9 +57,8 @@ function waitForOrders(orders) {
 }
 
 /** @param {string | undefined} addon what the primary names as the native part, if anything */
-function load(addon) {
-  if (addon === undefined || isLoaded()) return loadBinding();
-  return loadBindingFrom(addon);
+function bindingOf(addon) {
+  return addon === undefined ? loadBinding() : loadBindingFrom(addon);
 }
 
 /**

@@ -237,9 +237,8 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** There is nothing left to serve. */
   function end() {
-    const cleansUp = settings !== null && !failed && ending.cleanUp(leave);
-    if (cleansUp) report(true);
-    else leave();
+    if (settings === null || failed) return leave();
+    ending.cleanUp(leave, () => report(true));
   }
 
   /** Closes the channel, and ends. */
@@ -247,7 +246,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     const finished = () => {
       report(true);
       if (failed) return ending.exit(1);
-      if (ending.isAtOnce) return ending.exit();
+      if (ending.needsNoWait) return ending.exit();
       finish()(() => ending.exit());
     };
     if (!process.connected) return finished();

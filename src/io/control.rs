@@ -57,7 +57,7 @@ use rcluster_sys::exit::send_signal;
 
 use commands::Command;
 use forwarding::Forwarding;
-use launch::Particulars;
+use launch::OneWorker;
 pub use launch::{Inspect, Launch, Ports, Preload, Stdio};
 use logs::{Captured, SharedLogs};
 pub use messages::{ClusterStats, Event};
@@ -167,9 +167,8 @@ impl ControlThread {
         let Common { dispatcher, forwarding, slots, .. } = &self.common;
         let slot = slots.lock().take(worker, None);
         let captured = Captured::default();
-        let particulars =
-            Particulars { worker, slot: Some(slot), own, inspect_port: None, captured, early: None };
-        let launched = launch.start(particulars, forwarding);
+        let one = OneWorker { worker, slot: Some(slot), own, inspect_port: None, captured, early: None };
+        let launched = launch.start(one, forwarding);
         let launched = launched.inspect_err(|_| slots.lock().free(worker))?;
         store::on_started(worker, Some(slot));
         let pidfd = Arc::new(launched.child.pidfd);

@@ -37,6 +37,12 @@ pub fn take_over_early_worker(numbers: EarlyWorkerNumbers) -> Result<()> {
     Ok(())
 }
 
+/// Ends the early worker, if it has not become a worker.
+#[napi(catch_unwind)]
+pub fn end_early_worker() {
+    drop(taken_over());
+}
+
 /// The early worker, if there is one and nobody has asked before.
 pub(super) fn taken_over() -> Option<EarlyWorker> {
     TAKEN_OVER.lock().ok()?.take()

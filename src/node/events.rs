@@ -135,7 +135,7 @@ pub(super) fn convert(event: Event, processes: &Processes) -> AnyEvent {
         Event::Warning { code, message } => Either::B(WarningEvent { kind: "warning", code, message }),
         Event::Failed(message) => Either::C(FailureEvent { kind: "failed", message }),
         Event::Spawned { worker, slot, pid, pidfd, pipes, inspect_port } => {
-            processes.add(worker, pidfd);
+            processes.add(worker, pidfd, pid);
             let (slot, fds) = (slot.map(|slot| slot.0), numbers(pipes));
             Either::D(SpawnedEvent { kind: "spawned", id: worker.0, slot, pid, fds, inspect_port })
         }

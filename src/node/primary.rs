@@ -120,7 +120,7 @@ impl Primary {
     fn try_spawn(&self, options: SpawnOptions) -> std::result::Result<Spawned, SysError> {
         let worker = WorkerId(options.id);
         let spawned = self.threads.spawn(worker, &launch(options, self.package.as_ref())?, Vec::new())?;
-        self.processes.add_child(worker, spawned.pidfd, spawned.pid);
+        self.processes.add(worker, spawned.pidfd, spawned.pid);
         Ok(Spawned { pid: spawned.pid, errno: 0, fds: numbers(spawned.pipes), failure: None })
     }
 
@@ -309,7 +309,7 @@ impl Primary {
     #[allow(clippy::needless_pass_by_value, reason = "napi hands arrays over by value")]
     pub fn reap_orphans(&self, env: Env, pids: Vec<i32>) -> Result<()> {
         let awaited = awaited_processes(env).map_err(failure)?;
-        let workers = self.processes.children();
+        let workers = self.processes.pids();
         for pid in pids {
             if !awaited.contains(&pid) && !workers.contains(&pid) {
                 // None if other code has reaped it meanwhile.

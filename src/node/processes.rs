@@ -8,42 +8,37 @@ use crate::io::control;
 use rcluster_core::ids::WorkerId;
 use rcluster_sys::error::SysError;
 
-/// Written by both threads, because each starts workers.
-#[derive(Default)]
-pub(super) struct Processes {
-    pidfds: Mutex<HashMap<WorkerId, Arc<OwnedFd>>>,
-    /// The workers that the main thread has started. Workers of the control thread are not in here.
-    pids: Mutex<HashMap<WorkerId, i32>>,
+/// A process, until the app has been notified of its exit.
+struct Process {
+    pidfd: Arc<OwnedFd>,
+    pid: i32,
 }
 
-impl Processes {
-    pub(super) fn add(&self, worker: WorkerId, pidfd: Arc<OwnedFd>) {
-        locked(&self.pidfds).insert(worker, pidfd);
-    }
+/// Written by both threads, because each starts workers.
+#[derive(Default)]
+pub(super) struct Processes(Mutex<HashMap<WorkerId, Process>>);
 
-    /// Adds a worker that the main thread has started.
-    pub(super) fn add_child(&self, worker: WorkerId, pidfd: Arc<OwnedFd>, pid: i32) {
-        self.add(worker, pidfd);
-        locked(&self.pids).insert(worker, pid);
+impl Processes {
+    pub(super) fn add(&self, worker: WorkerId, pidfd: Arc<OwnedFd>, pid: i32) {
+        self.locked().insert(worker, Process { pidfd, pid });
     }
 
     /// The app has been notified of the worker's exit.
     pub(super) fn remove(&self, worker: WorkerId) {
-        locked(&self.pidfds).remove(&worker);
-        locked(&self.pids).remove(&worker);
+        self.locked().remove(&worker);
     }
 
     /// Sends a signal, by number. `None` if the worker is not known any more.
     pub(super) fn signal(&self, worker: WorkerId, signal: i32) -> Option<Result<(), SysError>> {
-        locked(&self.pidfds).get(&worker).map(|pidfd| control::signal(pidfd, signal))
+        self.locked().get(&worker).map(|process| control::signal(&process.pidfd, signal))
     }
 
-    /// The process ids of the workers that the main thread has started.
-    pub(super) fn children(&self) -> Vec<i32> {
-        locked(&self.pids).values().copied().collect()
+    /// The process ids of all workers.
+    pub(super) fn pids(&self) -> Vec<i32> {
+        self.locked().values().map(|process| process.pid).collect()
     }
-}
 
-fn locked<T>(map: &Mutex<T>) -> MutexGuard<'_, T> {
-    map.lock().unwrap_or_else(PoisonError::into_inner)
+    fn locked(&self) -> MutexGuard<'_, HashMap<WorkerId, Process>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }

@@ -33,8 +33,8 @@ const DESCRIPTORS: usize = 8;
 /// The longest message to an early worker, in bytes.
 const LONGEST: usize = 64 * 1024;
 
-/// The process is waited for without a limit, an hour at a time.
-const LONG: Duration = Duration::from_secs(3600);
+/// How long one wait for the orders takes at most. There is no limit for all of them.
+const WAIT: Duration = Duration::from_secs(3600);
 
 /// The numbers by which an early worker is handed over to the program that this process will execute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +81,14 @@ impl EarlyWorker {
     /// Leaves it to the program that this process executes next, which takes it over with [`EarlyWorker::adopt`].
     pub fn leave_to_program(mut self) -> Result<Numbers, SysError> {
         let doing = "handing an early worker over";
+        for fd in
+            self.parts.iter().flat_map(|Parts { child, orders, channel }| [&child.pidfd, orders, channel])
+        {
+            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).doing(doing)?;
+        }
         let Some(Parts { child, orders, channel }) = self.parts.take() else {
             return Err(SysError::invalid(doing));
         };
-        for fd in [&child.pidfd, &orders, &channel] {
-            fcntl(fd, FcntlArg::F_SETFD(FdFlag::empty())).doing(doing)?;
-        }
         Ok(Numbers {
             pid: child.pid.as_raw(),
             pidfd: child.pidfd.into_raw_fd(),
@@ -98,8 +100,10 @@ impl EarlyWorker {
     /// Takes over an early worker that the previous program of this process has started.
     pub fn adopt(numbers: Numbers) -> Result<Self, SysError> {
         let Numbers { pid, pidfd, orders, channel } = numbers;
-        let child = Child { pid: Pid::from_raw(pid), pidfd: adopt(pidfd)? };
-        Ok(Self { parts: Some(Parts { child, orders: adopt(orders)?, channel: adopt(channel)? }) })
+        // All of them, so that none stays open if one is missing. Without its orders the process ends.
+        let (pidfd, orders, channel) = (adopt(pidfd), adopt(orders), adopt(channel));
+        let child = Child { pid: Pid::from_raw(pid), pidfd: pidfd? };
+        Ok(Self { parts: Some(Parts { child, orders: orders?, channel: channel? }) })
     }
 
     /// Makes it the process that `spawn` would start, if it is equal to that but for the variables that `is_late` accepts.
@@ -120,6 +124,9 @@ impl EarlyWorker {
         // An empty string ends them, so the message is never empty.
         let text: Vec<u8> =
             late.iter().flat_map(|variable| variable.to_bytes_with_nul()).chain(&[0]).copied().collect();
+        if text.len() > LONGEST {
+            return None;
+        }
         let mut fds = spawn.fds.clone();
         fds.remove(CHANNEL);
         // An error means that it has ended meanwhile.
@@ -148,7 +155,7 @@ impl Drop for EarlyWorker {
 pub fn await_orders(number: RawFd) -> Result<Option<Vec<String>>, SysError> {
     let doing = "becoming a worker";
     let socket = adopt(number)?;
-    while !wait_for_message(socket.as_fd(), LONG)? {}
+    while !wait_for_message(socket.as_fd(), WAIT)? {}
     let (mut bytes, mut fds) = (vec![0; LONGEST], Vec::new());
     let len = match receive(socket.as_fd(), &mut bytes, &mut fds)? {
         Received::Closed => return Ok(None),
@@ -241,7 +248,7 @@ mod tests {
         let (became, _) = change(&|_| {});
         assert!(became, "without a difference");
         let differences: [&dyn Fn(&mut Spawn<'_>); 8] = [
-            &|spawn| spawn.file = c"/bin/sh".into(),
+            &|spawn| spawn.file = c"/proc/self/exe".into(),
             &|spawn| spawn.args.push(c"-u".into()),
             &|spawn| spawn.set_env("MORE", "3").unwrap(),
             &|spawn| spawn.set_env("ONE", "2").unwrap(),

@@ -1,4 +1,4 @@
-//! What a process was started with, as the kernel remembers it.
+//! What a process was started with, as the kernel remembers it, and what it has inherited.
 
 use std::collections::HashSet;
 use std::ffi::{CStr, CString, OsStr};
@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::Pid;
 
+use super::schedule::behind_name;
 use super::spawn::Spawn;
 
 /// See the module documentation.
@@ -18,6 +19,7 @@ pub struct ProcessStart {
     args: Vec<CString>,
     env: HashSet<CString>,
     cwd: PathBuf,
+    inherited: Vec<String>,
 }
 
 impl ProcessStart {
@@ -25,6 +27,7 @@ impl ProcessStart {
     pub fn of(pid: Pid) -> io::Result<Self> {
         let place = PathBuf::from(format!("/proc/{pid}"));
         Ok(Self {
+            inherited: inherited(&place)?,
             program: fs::read_link(place.join("exe"))?,
             args: strings(&fs::read(place.join("cmdline"))?),
             env: strings(&fs::read(place.join("environ"))?).into_iter().collect(),
@@ -38,8 +41,8 @@ impl ProcessStart {
         !self.env.is_empty()
     }
 
-    /// The variables of `spawn` that the process lacks. `None` if it differs from `spawn` in anything else but the variable
-    /// `besides`.
+    /// The variables of `spawn` that the process lacks. `None` if it differs in anything else, but for the variable `besides`,
+    /// from what this process would start now.
     #[must_use]
     pub fn missing<'a>(&self, spawn: &'a Spawn<'_>, besides: &str) -> Option<Vec<&'a CString>> {
         let is_program = is_same(&self.program, &spawn.file);
@@ -47,7 +50,8 @@ impl ProcessStart {
             Some(cwd) => is_same(&self.cwd, cwd),
             None => std::env::current_dir().is_ok_and(|cwd| cwd == self.cwd),
         };
-        if !is_program || !is_directory || self.args != spawn.args {
+        let inherits = inherited(Path::new("/proc/self")).is_ok_and(|own| own == self.inherited);
+        if !is_program || !is_directory || !inherits || self.args != spawn.args {
             return None;
         }
         let wanted: HashSet<&CString> = spawn.env.iter().collect();
@@ -60,6 +64,27 @@ impl ProcessStart {
         }
         Some(spawn.env.iter().filter(|variable| !self.env.contains(*variable)).collect())
     }
+}
+
+/// The lines of `/proc/[pid]/status` with what a child inherits and nothing overrides.
+const INHERITED: [&str; 8] =
+    ["Umask:", "Uid:", "Gid:", "Groups:", "CapEff:", "NoNewPrivs:", "Seccomp:", "Cpus_allowed:"];
+/// The fields of `/proc/[pid]/stat` after the name, counted from 0: nice, real-time priority, scheduling policy.
+const SCHEDULING: [usize; 3] = [16, 37, 38];
+
+/// What the process at this place in `/proc` has inherited, or its main thread has changed since.
+fn inherited(place: &Path) -> io::Result<Vec<String>> {
+    let status = fs::read_to_string(place.join("status"))?;
+    let lines = status.lines().filter(|line| INHERITED.iter().any(|name| line.starts_with(name)));
+    let mut found: Vec<String> = lines.map(Into::into).collect();
+    let stat = fs::read(place.join("stat"))?;
+    let fields = String::from_utf8_lossy(behind_name(&stat).unwrap_or_default());
+    let fields: Vec<_> = fields.split_ascii_whitespace().collect();
+    found.extend(SCHEDULING.iter().filter_map(|at| fields.get(*at)).map(ToString::to_string));
+    for file in ["cgroup", "oom_score_adj"] {
+        found.push(fs::read_to_string(place.join(file))?);
+    }
+    Ok(found)
 }
 
 /// Whether a name leads to this path, which has no links.

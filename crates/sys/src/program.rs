@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use std::fs::File;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::{IntoRawFd, RawFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
@@ -21,9 +21,9 @@ pub fn find(name: &str) -> Option<PathBuf> {
     env::split_paths(&path).map(|directory| directory.join(name)).find(is_program)
 }
 
-/// Whether a file is a program of the processor, and no script.
+/// Whether a file is an ELF file, not a script.
 #[must_use]
-pub fn is_binary(file: &PathBuf) -> bool {
+pub fn is_binary(file: &Path) -> bool {
     let mut start = [0; 4];
     File::open(file).and_then(|mut file| file.read_exact(&mut start)).is_ok() && start == *b"\x7fELF"
 }

@@ -146,7 +146,7 @@ impl Inspect {
 
 /// What only one worker is started with.
 #[derive(Debug)]
-pub(super) struct Particulars<'a> {
+pub(super) struct OneWorker<'a> {
     pub(super) worker: WorkerId,
     /// `None` for a standby.
     pub(super) slot: Option<Slot>,
@@ -218,19 +218,15 @@ fn is_for_workers(variable: &CStr) -> bool {
     names.iter().any(|name| variable.to_bytes().starts_with(name.as_bytes()))
 }
 
-/// Whether the preload reads a variable, and nobody else.
+/// Whether a variable is for the preload.
 fn is_ours(variable: &CStr) -> bool {
     variable.to_bytes().starts_with(b"RCLUSTER_")
 }
 
 impl Launch {
     /// Starts a worker.
-    pub(super) fn start(
-        &self,
-        particulars: Particulars<'_>,
-        forwarding: &Forwarding,
-    ) -> Result<Launched, SysError> {
-        let Particulars { worker, slot, own, inspect_port, captured, early } = particulars;
+    pub(super) fn start(&self, one: OneWorker<'_>, forwarding: &Forwarding) -> Result<Launched, SysError> {
+        let OneWorker { worker, slot, own, inspect_port, captured, early } = one;
         let mut args = self.args.clone();
         if let (Some(inspect), Some(port)) = (&self.inspect, inspect_port)
             && let Some(argument) = args.get_mut(inspect.argument)
@@ -285,9 +281,11 @@ impl Launch {
             let names: Vec<_> = addresses.iter().map(Own::name).collect();
             spawn.set_env("RCLUSTER_OWN", &names.join(","))?;
         }
+        // An early worker gets these while it waits in its preload; nothing has read them before.
         let is_late = |variable: &CString| is_ours(variable) || !self.env.contains(variable);
         let child = match early.and_then(|early| early.become_worker(&spawn, is_late)) {
             Some((child, channel)) => {
+                // Its own, instead of the one that was made for another process.
                 pipes[early::CHANNEL] = Some(channel);
                 child
             }

@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 
-use super::launch::{Inspect, Launch, Launched, Particulars, Ports};
+use super::launch::{Inspect, Launch, Launched, OneWorker, Ports};
 use super::operator::OperatorSetup;
 use super::shared::Common;
 use super::worker::SupervisedWorker;
@@ -85,11 +85,15 @@ impl Template {
         let own = self.own(worker, slot, retry)?;
         let inspect = self.launch.inspect.as_mut();
         let inspect_port = inspect.map(|inspect| inspect.port(worker, &common.inspectors));
-        let inspect_port_text = inspect_port.as_deref();
-        let captured = common.logs.captured();
-        let early = self.early.take();
-        let particulars = Particulars { worker, slot, own, inspect_port: inspect_port_text, captured, early };
-        let started = self.launch.start(particulars, &common.forwarding);
+        let one = OneWorker {
+            worker,
+            slot,
+            own,
+            inspect_port: inspect_port.as_deref(),
+            captured: common.logs.captured(),
+            early: self.early.take(),
+        };
+        let started = self.launch.start(one, &common.forwarding);
         let launched = started.inspect_err(|_| self.on_exit(worker))?;
         let pid = launched.child.pid.as_raw();
         let recycle = &self.options.recycle;
