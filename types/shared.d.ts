@@ -3,7 +3,7 @@
 /** Options of a shared store. If the store is already open, pass the same options, or none. */
 export interface SharedOptions {
   /**
-   * How much memory its values may take: a number of bytes, or a string such as `'512KB'`, `'64MB'`, `'1GB'`. From 1 MB to
+   * How much memory its values may take: a number of bytes, or a string such as `'2048KB'`, `'64MB'`, `'1GB'`. From 1 MB to
    * 64 GB; a part of it is reserved for compaction. Unused space takes no memory. Default: `'64MB'`.
    */
   size?: number | string | undefined;

@@ -5,6 +5,7 @@
 const assert = require('node:assert');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
+const { until } = require('../../testing/processes.js');
 const { isBuiltin } = require('../../testing/subject.js');
 
 const skip = isBuiltin && 'the built-in has no requests between workers';
@@ -192,14 +193,30 @@ describe('a request', { skip }, () => {
       }));
   }
 
-  test('cannot be made by a worker that has left, and ends with it', () =>
+  test('is answered by a draining worker, which gets no others', () =>
     withCluster({ WAY: 'supervise' }, async ({ fixture, ask, workers: [one, two] }) => {
+      await ask('handle', one.id, ['onOrder', 'echo']);
+      await ask('begin', two.id, [one.id, 'onOrder']);
+      await fixture.marker(`called ${one.id}`);
+      fixture.tell('retire', { id: one.id });
+      await fixture.marker(`retires ${one.id}`);
+      await until(
+        'it gets no others',
+        async () => code(await ask('request', two.id, [one.id, 'echo'])) === 'ERR_RCLUSTER_NO_HANDLER',
+      );
+      fixture.tell('order', { id: one.id });
+      assert.strictEqual((await fixture.marker(`ended ${two.id}`)).value, 'ordered');
+      assert.strictEqual((await fixture.marker(`exit ${one.id}`)).code, 0);
+    }));
+
+  test('ends with a draining worker that does not answer in time', () =>
+    withCluster({ WAY: 'supervise', DRAIN_TIMEOUT: '300' }, async ({ fixture, ask, workers: [one, two] }) => {
       await ask('handle', one.id, ['never']);
       await ask('begin', two.id, [one.id, 'never']);
       await fixture.marker(`called ${one.id}`);
       fixture.tell('retire', { id: one.id });
       assert.strictEqual((await fixture.marker(`ended ${two.id}`)).error.code, 'ERR_RCLUSTER_GONE');
-      assert.strictEqual((await fixture.marker(`exit ${one.id}`)).code, 0);
+      assert.strictEqual((await fixture.marker(`exit ${one.id}`)).code, 143);
     }));
 });
 

@@ -17,7 +17,7 @@ function obeyCommands(cluster, commands) {
   const run = async (command, of) => tell('done', (await commands[command](of)) ?? null);
 
   if (cluster.isPrimary) {
-    const { WAY = 'fork', COUNT = '2' } = process.env;
+    const { WAY = 'fork', COUNT = '2', DRAIN_TIMEOUT = '60000' } = process.env;
     cluster.on('fork', (worker) => {
       worker.on('message', ({ mark, data }) => tell(`${mark} ${worker.id}`, data));
       worker.on('exit', (code, signal) => tell(`exit ${worker.id}`, { code, signal }));
@@ -29,9 +29,11 @@ function obeyCommands(cluster, commands) {
       else if (id === 0) void run(command, of);
       else cluster.workers[id]?.send({ command, of });
     });
-    if (WAY === 'supervise') cluster.supervise({ workers: Number(COUNT) });
+    const options = { workers: Number(COUNT), drainTimeout: Number(DRAIN_TIMEOUT) };
+    if (WAY === 'supervise') cluster.supervise(options);
     else for (let i = 0; i < Number(COUNT); i++) cluster.fork();
   } else {
+    cluster.worker.on('retire', () => tell('retires'));
     process.on('message', ({ command, of }) => void run(command, of));
   }
 }

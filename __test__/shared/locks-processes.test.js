@@ -123,18 +123,36 @@ describe('locks', { skip }, () => {
       await fixture.marker('done');
     }));
 
-  test('end when their worker has been drained', () =>
-    withFixture('locks.js', { env: { WAY: 'supervise', COUNT: '2' } }, async (fixture) => {
-      const command = ask(fixture);
-      const [first, second] = await online(fixture, 2);
-      await command('hold', first.id, ['seat']);
-      await fixture.marker(`granted seat ${first.id}`);
-      await command('hold', second.id, ['seat']);
-      await pending(fixture, second.id, 1);
-      fixture.tell('retire', { id: first.id });
-      await fixture.marker(`granted seat ${second.id}`);
-      assert.strictEqual((await fixture.marker(`exit ${first.id}`)).code, 0);
-    }));
+  for (const ends of [true, false]) {
+    const what = ends ? 'until their callbacks have ended' : 'at most for the time that the drain may take';
+    test(`are held by a draining worker ${what}`, () => {
+      const env = { WAY: 'supervise', COUNT: '2', DRAIN_TIMEOUT: ends ? '60000' : '300' };
+      return withFixture('locks.js', { env }, async (fixture) => {
+        const command = ask(fixture);
+        const [first, second] = await online(fixture, 2);
+        await command('hold', first.id, ['seat']);
+        await fixture.marker(`granted seat ${first.id}`);
+        await command('hold', first.id, ['other']);
+        await fixture.marker(`granted other ${first.id}`);
+        for (const name of ['seat', 'other']) await command('hold', second.id, [name]);
+        await pending(fixture, second.id, 2);
+        fixture.tell('retire', { id: first.id });
+        await fixture.marker(`retires ${first.id}`);
+        if (ends) {
+          await command('release', first.id, 'other');
+          await fixture.marker(`granted other ${second.id}`);
+          const { held } = await pending(fixture, second.id, 1);
+          const holder = held.find(({ name }) => name === 'seat').clientId;
+          assert.strictEqual(holder, `${first.id}`);
+          fixture.tell('release', { id: first.id, of: 'seat' });
+          assert.strictEqual(await fixture.marker(`ended seat ${first.id}`), 'released');
+        }
+        await fixture.marker(`granted seat ${second.id}`);
+        const { code } = await fixture.marker(`exit ${first.id}`);
+        assert.strictEqual(code, ends ? 0 : 143);
+      });
+    });
+  }
 
   test('are not reported to a worker that has left', () => {
     const program = path.join(__dirname, '..', 'fixtures', 'locks-left.js');

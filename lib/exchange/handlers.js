@@ -7,6 +7,7 @@ const { AsyncResource } = require('node:async_hooks');
 const { isProxy } = require('node:util').types;
 const { failure, invalidType } = require('../shared/errors');
 const { members } = require('../shared/members');
+const { InProgress, beforeLeaving } = require('../shared/retiring');
 const { checkName } = require('../locks/check');
 const { KIND, current, link, onEnds, takers } = require('./connection');
 const { encodeThrown, tooBusy, tooLarge } = require('./errors');
@@ -53,6 +54,23 @@ Object.defineProperty(Call.prototype, 'signal', { enumerable: true });
 /** Calls that have not been answered, by number. @type {Map<number, Call>} */
 const calls = new Map();
 
+/** Functions that run for calls. */
+const running = new InProgress();
+
+/** A worker that leaves gets no more calls, and answers those that it has. */
+function finish() {
+  for (const name of handlers.keys()) current()?.unhandle(name);
+  return running.ended();
+}
+
+let watches = false;
+
+function watchLeaving() {
+  if (watches) return;
+  watches = true;
+  beforeLeaving(finish);
+}
+
 /**
  * @param {string} name
  * @param {Fn} fn
@@ -70,6 +88,7 @@ function handle(name, fn, options) {
     throw failure('ERR_RCLUSTER_HANDLER_EXISTS', message);
   }
   const native = link();
+  watchLeaving();
   // In which the functions run.
   const context = new AsyncResource('RCLUSTERHANDLER');
   const handler = { fn, onLag, context };
@@ -106,10 +125,13 @@ function onRequest({ flag, number, name, worker, value }) {
   // A result that is not a promise is sent at once.
   if (!mayBePromise(result)) return reply(number, true, () => encode(result));
   const settled = async () => result;
-  void settled().then(
-    (settledTo) => reply(number, true, () => encode(settledTo)),
-    (error) => reply(number, false, () => encodeThrown(error)),
-  );
+  running.begin();
+  void settled()
+    .then(
+      (settledTo) => reply(number, true, () => encode(settledTo)),
+      (error) => reply(number, false, () => encodeThrown(error)),
+    )
+    .finally(() => running.end());
 }
 
 /** @param {unknown} value */

@@ -5,9 +5,20 @@
 const { JSON, Object, Promise, String } = require('../globals');
 const { invalidType, invalidValue } = require('../shared/errors');
 const { members } = require('../shared/members');
+const { InProgress, beforeLeaving } = require('../shared/retiring');
 const { checkLease, checkName } = require('./check');
 const { OTHERWISE, SPACE, acquire, domException, list } = require('./connection');
 const { deadlock, heldHere, runHolding } = require('./context');
+
+/** The locks that are held here. @type {InstanceType<typeof InProgress> | undefined} once there was one */
+let holding;
+
+function watchLeaving() {
+  const held = new InProgress();
+  // Otherwise the next holder would run together with a callback that has not ended.
+  beforeLeaving(() => held.ended());
+  return held;
+}
 
 /**
  * @param {string} name
@@ -35,19 +46,26 @@ async function request(name, options, callback) {
   const facts = { name, mode, token: grant.token };
   const lock = Object.freeze(lost === undefined ? facts : { ...facts, signal: lost.signal });
   const held = { space, name, shared, grant };
+  const all = (holding ??= watchLeaving());
+  all.begin();
   return new Promise((resolve, reject) => {
     grant.onLost = (error) => {
+      all.end();
       reject(error);
       lost?.abort(error);
+    };
+    const release = () => {
+      if (grant.held) all.end();
+      grant.release();
     };
     const run = async () => runHolding(held, () => callback(lock));
     void run().then(
       (result) => {
-        grant.release();
+        release();
         resolve(result);
       },
       (error) => {
-        grant.release();
+        release();
         reject(error);
       },
     );

@@ -4,17 +4,14 @@
 
 const { Object, Promise, Set, Symbol } = require('../globals');
 const builtin = require('../builtin');
-const { defineHidden } = require('../define');
 const { invalidType } = require('../shared/errors');
 const { members } = require('../shared/members');
+const { beforeRetiring } = require('../shared/retiring');
 const { checkLease, checkName } = require('./check');
 const { SPACE, acquire } = require('./connection');
 
 /** @typedef {InstanceType<typeof import('./connection').Grant>} Grant */
 /** @typedef {(facts: { signal: AbortSignal, token: number }) => unknown} Leader */
-
-/** The symbol under which the worker has the function that ends its leadership. The part of rcluster that retires it calls that. */
-const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
 
 /** All candidates of this process. @type {Set<Candidate>} */
 const candidates = new Set();
@@ -211,9 +208,7 @@ let watches = false;
 function watchRetirement() {
   if (watches) return;
   watches = true;
-  const stop = () => Promise.all([...candidates].map((candidate) => candidate.end()));
-  // Not a listener: the app may remove all listeners from the worker.
-  if (builtin.worker) defineHidden(builtin.worker, BEFORE_RETIRING, { value: stop });
+  beforeRetiring(() => Promise.all([...candidates].map((candidate) => candidate.end())));
 }
 
 module.exports = { lead, leadWith };

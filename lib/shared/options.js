@@ -69,7 +69,7 @@ function bytes(size) {
   if (typeof size !== 'string') throw invalidType('options.size', 'number or string', size);
   const [, number, unit] = /^(\d+)(KB|MB|GB)$/.exec(size) ?? [];
   if (unit === undefined) {
-    throw invalidValue('options.size', "must be like '512KB', '64MB' or '1GB'", size);
+    throw invalidValue('options.size', "must be like '2048KB', '64MB' or '1GB'", size);
   }
   return Number(number) * UNITS[/** @type {keyof typeof UNITS} */ (unit)];
 }

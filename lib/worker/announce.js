@@ -2,8 +2,9 @@
 
 const { Promise, Reflect, Symbol, nextTick } = require('../globals');
 
-/** The symbol under which the worker has the function that ends its leadership. See ../locks/lead.js. */
+/** The symbols under which the worker has what it waits for. See ../shared/retiring.js. */
 const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
+const BEFORE_LEAVING = Symbol.for('rcluster.leaving');
 
 /**
  * Emits 'retire' to the application, and waits for the promises that its listeners return.
@@ -12,12 +13,10 @@ const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
  * @param {{ reason: string, deadline: number | null }} facts
  * @returns {Promise<unknown>} resolves when all promises that the listeners returned are settled
  */
-module.exports = function announce(worker, facts) {
+function announce(worker, facts) {
   /** @type {any[]} */
   const results = [];
-  const own = worker[BEFORE_RETIRING];
-  const listeners = worker.rawListeners('retire');
-  for (const listener of own === undefined ? listeners : [own, ...listeners]) {
+  for (const listener of [...(worker[BEFORE_RETIRING] ?? []), ...worker.rawListeners('retire')]) {
     try {
       results.push(Reflect.apply(listener, worker, [facts]));
     } catch (error) {
@@ -37,4 +36,20 @@ module.exports = function announce(worker, facts) {
         }),
     );
   return Promise.all(settled);
-};
+}
+
+/**
+ * Waits until this worker holds no lock, and has answered all requests of other processes.
+ *
+ * @param {any} worker cluster.worker
+ */
+async function quiet(worker) {
+  for (;;) {
+    const waits = (worker[BEFORE_LEAVING] ?? []).map((/** @type {() => unknown} */ wait) => wait());
+    const pending = waits.filter((/** @type {unknown} */ wait) => wait !== undefined);
+    if (pending.length === 0) return;
+    await Promise.all(pending);
+  }
+}
+
+module.exports = { announce, quiet };

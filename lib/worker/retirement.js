@@ -45,7 +45,7 @@ const text = later('text');
 /** @type {() => typeof import('../seam/work')} */
 const work = later('seam/work');
 /** @type {() => typeof import('./announce')} */
-const announce = later('worker/announce');
+const announcing = later('worker/announce');
 /** @type {() => typeof import('./exchanges')} */
 const exchangesModule = later('worker/exchanges');
 /** @type {() => typeof import('./finish')} */
@@ -222,8 +222,11 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     const drained = new Promise((/** @type {(value: void) => void} */ resolve) => {
       drain({ timeout, handOver: reason !== 'shutdown' }, resolve);
     });
-    const prepared = announce()(worker, { reason, deadline: deadline === Infinity ? null : deadline });
-    void Promise.all([drained, prepared]).then(end);
+    const { announce, quiet } = announcing();
+    const prepared = announce(worker, { reason, deadline: deadline === Infinity ? null : deadline });
+    void Promise.all([drained, prepared])
+      .then(() => quiet(worker))
+      .then(end);
   }
 
   /**

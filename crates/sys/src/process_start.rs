@@ -81,7 +81,7 @@ fn inherited(place: &Path) -> io::Result<Vec<String>> {
     let fields = String::from_utf8_lossy(behind_name(&stat).unwrap_or_default());
     let fields: Vec<_> = fields.split_ascii_whitespace().collect();
     found.extend(SCHEDULING.iter().filter_map(|at| fields.get(*at)).map(ToString::to_string));
-    for file in ["cgroup", "oom_score_adj"] {
+    for file in ["cgroup", "limits", "oom_score_adj"] {
         found.push(fs::read_to_string(place.join(file))?);
     }
     Ok(found)

@@ -59,7 +59,8 @@ function checkSource(source) {
   return {
     load,
     file: absolute,
-    parse: parse ?? JSON.parse,
+    // Editors of some systems begin a file with a byte order mark.
+    parse: parse ?? ((/** @type {string} */ text) => JSON.parse(text.replace(/^\uFEFF/, ''))),
     every: period,
     isLocal: polling !== undefined,
     key: keyOf(key),
