@@ -163,6 +163,34 @@ test('clear() returns how many keys it has deleted, and keeps the rest', { skip 
   assert.strictEqual(await other.run(({ kept: { store } }) => store.size), 0);
 });
 
+test('a store that is larger elsewhere is not ready, until it fits', { skip }, async () => {
+  const [one, other] = members;
+  const backend = server.url;
+  await one.open('larger', { backend, size: '4MB' });
+  await one.run(async ({ kept: { store } }) => {
+    for (let key = 0; key < 200; key++) await store.set(`${key}`, Buffer.alloc(10_000));
+  });
+  const seen = await other.run(async ({ cluster, kept }, backend) => {
+    const store = (kept.store = cluster.shared('larger', { backend, size: '1MB' }));
+    kept.events = [];
+    kept.isReady = false;
+    for (const name of ['connect', 'disconnect', 'resync']) store.on(name, () => kept.events.push(name));
+    void store.ready.then(() => {
+      kept.isReady = true;
+    });
+    while (store.stats().backend.error === undefined) await new Promise(setImmediate);
+    const { state, error, lag, loads } = store.stats().backend;
+    return [state, /does not fit/.test(error), lag === undefined, loads, kept.isReady, kept.events];
+  }, backend);
+  assert.deepStrictEqual(seen, ['offline', true, true, 0, false, []]);
+  await one.run(({ kept: { store } }) => store.clear());
+  await other.run(({ kept: { store } }) => store.ready);
+  assert.deepStrictEqual(await other.run(({ kept: { events, store } }) => [events, store.size]), [
+    ['connect'],
+    0,
+  ]);
+});
+
 test('a store is full at its size, and refuses to increment other values', { skip }, async () => {
   const [one, other] = await open('full', { size: '1MB' });
   const codes = await one.run(async ({ kept: { store } }) => {

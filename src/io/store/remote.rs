@@ -100,10 +100,13 @@ impl Shared {
                 let (_, groups) = read_entry(&payload).unwrap_or_default();
                 groups.iter().try_for_each(|group| self.store.follow(group, ahead))
             }
-            Output::Reload { loaded, ahead } => {
-                let is_first = !std::mem::replace(&mut remote.has_loaded, true);
+            Output::Reload { number, loaded, ahead } => {
+                let is_first = !remote.has_loaded;
                 remote.is_broken = false;
-                self.store.reload(loaded.revision, &loaded.values, ahead, is_first)
+                self.store.reload(loaded.revision, &loaded.values, ahead, is_first)?;
+                remote.has_loaded = true;
+                remote.server.tell(Input::Reloaded(number));
+                Ok(())
             }
             Output::Answer { peer, outcome } => {
                 if let Some(client) = self.clients.iter_mut().find(|client| client.token == peer) {

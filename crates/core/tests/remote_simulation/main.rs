@@ -61,6 +61,8 @@ struct Machine {
     asked: [Asked; PEERS],
     state: State,
     has_loaded: bool,
+    /// The loads that are in its memory, and of which its link does not know yet.
+    reloaded: Vec<u64>,
     loads: u64,
 }
 
@@ -113,6 +115,7 @@ impl Machine {
             asked: Default::default(),
             state: State::Connecting,
             has_loaded: false,
+            reloaded: Vec::new(),
             loads: 0,
         }
     }
@@ -143,6 +146,9 @@ impl World {
             self.on_output(place, output);
         }
         self.machines[place].store.check();
+        for number in std::mem::take(&mut self.machines[place].reloaded) {
+            self.input(place, Input::Reloaded(number));
+        }
     }
 
     fn on_output(&mut self, place: usize, output: Output) {
@@ -158,7 +164,7 @@ impl World {
                     machine.store.follow(group, ahead).expect("there is room");
                 }
             }
-            Output::Reload { loaded, ahead } => {
+            Output::Reload { number, loaded, ahead } => {
                 let is_first = !std::mem::replace(&mut machine.has_loaded, true);
                 self.seen.resyncs += u64::from(!is_first);
                 machine.loads += 1;
@@ -166,6 +172,7 @@ impl World {
                     .store
                     .reload(loaded.revision, &loaded.values, ahead, is_first)
                     .expect("there is room");
+                machine.reloaded.push(number);
             }
             Output::Answer { peer, outcome } => {
                 let asked = machine.asked[usize::try_from(peer).unwrap()].pop_front();

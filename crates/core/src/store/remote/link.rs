@@ -45,6 +45,8 @@ pub struct Link {
     position: Position,
     clock: Clock,
     queue: Queue,
+    /// The number of the last load.
+    load: u64,
     next_beat: u64,
     is_beating: bool,
     /// The revision applied here when the last beat was sent. Its answer may arrive after later changes.
@@ -71,6 +73,7 @@ impl Link {
             position: Position::default(),
             clock: Clock::default(),
             queue: Queue::default(),
+            load: 0,
             next_beat: 0,
             is_beating: false,
             beat_from: 0,
@@ -101,6 +104,7 @@ impl Link {
             }
             Input::Failed(failure) => self.on_failed(failure, now, out),
             Input::WriteFailed(failure) => self.on_write_failed(failure, now, out),
+            Input::Reloaded(number) => self.on_reloaded(number, now, out),
             Input::Overflow => {
                 self.position.invalidate();
                 let why =
@@ -210,6 +214,7 @@ impl Link {
             return self.follow(now, out);
         }
         self.status.state = State::Loading;
+        self.load += 1;
         out.push(Output::Load);
     }
 
@@ -244,9 +249,18 @@ impl Link {
             return self.on_failed(Failure::Refused(why), now, out);
         }
         self.position.on_loaded(&loaded.epoch, loaded.revision, &loaded.place);
+        out.push(Output::Reload { number: self.load, loaded, ahead: self.clock.ahead() });
+    }
+
+    /// What was loaded fits into the memory. The connection may have been lost since.
+    fn on_reloaded(&mut self, number: u64, now: u64, out: &mut Vec<Output>) {
+        if number != self.load {
+            return;
+        }
         self.status.loads += 1;
-        out.push(Output::Reload { loaded, ahead: self.clock.ahead() });
-        self.follow(now, out);
+        if self.status.state == State::Loading {
+            self.follow(now, out);
+        }
     }
 
     fn on_answered(&mut self, answer: &[u8], now: u64, out: &mut Vec<Output>) {

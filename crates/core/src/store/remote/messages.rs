@@ -72,7 +72,9 @@ pub enum Input {
     Failed(Failure),
     /// [`Output::Write`] has failed.
     WriteFailed(Failure),
-    /// A change does not fit into the memory of this machine.
+    /// The memory is equal to what was loaded: the number of [`Output::Reload`].
+    Reloaded(u64),
+    /// What was loaded, or a change, does not fit into the memory of this machine.
     Overflow,
     /// Only time has passed.
     Tick,
@@ -129,6 +131,8 @@ pub enum Output {
     },
     /// Make the memory equal to this.
     Reload {
+        /// The number of the load.
+        number: u64,
         /// The content.
         loaded: Loaded,
         /// How far this machine's clock is ahead of the server's, in ms.
