@@ -28,6 +28,7 @@ pub mod backend;
 mod batch;
 mod clock;
 mod connection;
+mod expiry;
 pub mod failure;
 pub mod link;
 pub mod messages;

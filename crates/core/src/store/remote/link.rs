@@ -4,6 +4,7 @@ use super::backend::Backend;
 use super::batch::check;
 use super::clock::Clock;
 use super::connection::Connection;
+use super::expiry::Expiry;
 use super::failure::{Failure, INVALID_ANSWER};
 use super::messages::{Greeting, Input, Loaded, Output};
 use super::payload::{EPOCH, read_answer, read_entry, read_kept};
@@ -26,14 +27,6 @@ const MAX_CHANGES: u64 = 100_000;
 
 /// Why everything is loaded again.
 const REPLACED: &str = "the store on the server was emptied, replaced, or set back to an earlier revision";
-
-/// Whether the server should remove expired keys, the earliest time of the next request to do so, and whether one is sent.
-#[derive(Clone, Copy, Debug, Default)]
-struct Expiry {
-    is_due: bool,
-    next: u64,
-    is_sent: bool,
-}
 
 /// The link of one store: see the module.
 #[derive(Debug)]
