@@ -30,8 +30,9 @@ function obeyCommands(cluster, commands) {
       else cluster.workers[id]?.send({ command, of });
     });
     const options = { workers: Number(COUNT), drainTimeout: Number(DRAIN_TIMEOUT) };
-    if (WAY === 'supervise') cluster.supervise(options);
-    else for (let i = 0; i < Number(COUNT); i++) cluster.fork();
+    if (WAY === 'supervise') {
+      cluster.supervise(options).on('drain-timeout', (facts) => tell('drain-timeout', facts));
+    } else for (let i = 0; i < Number(COUNT); i++) cluster.fork();
   } else {
     cluster.worker.on('retire', () => tell('retires'));
     process.on('message', ({ command, of }) => void run(command, of));

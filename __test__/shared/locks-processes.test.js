@@ -138,6 +138,7 @@ describe('locks', { skip }, () => {
         await pending(fixture, second.id, 2);
         fixture.tell('retire', { id: first.id });
         await fixture.marker(`retires ${first.id}`);
+        if (!ends) assert.strictEqual((await fixture.marker('drain-timeout')).resources.Lock, 2);
         if (ends) {
           await command('release', first.id, 'other');
           await fixture.marker(`granted other ${second.id}`);

@@ -54,21 +54,17 @@ Object.defineProperty(Call.prototype, 'signal', { enumerable: true });
 /** Calls that have not been answered, by number. @type {Map<number, Call>} */
 const calls = new Map();
 
-/** Functions that run for calls. */
-const running = new InProgress();
-
-/** A worker that leaves gets no more calls, and answers those that it has. */
-function finish() {
+/** Functions that run for calls. A worker that leaves gets no more calls, and answers those that it has. */
+const running = new InProgress('Request', () => {
   for (const name of handlers.keys()) current()?.unhandle(name);
-  return running.ended();
-}
+});
 
 let watches = false;
 
 function watchLeaving() {
   if (watches) return;
   watches = true;
-  beforeLeaving(finish);
+  beforeLeaving(running);
 }
 
 /**

@@ -14,9 +14,9 @@ const { deadlock, heldHere, runHolding } = require('./context');
 let holding;
 
 function watchLeaving() {
-  const held = new InProgress();
+  const held = new InProgress('Lock');
   // Otherwise the next holder would run together with a callback that has not ended.
-  beforeLeaving(() => held.ended());
+  beforeLeaving(held);
   return held;
 }
 

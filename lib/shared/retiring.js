@@ -13,13 +13,13 @@ const BEFORE_LEAVING = Symbol.for('rcluster.leaving');
 
 /**
  * @param {symbol} key
- * @param {() => Promise<unknown> | undefined} wait
+ * @param {unknown} item
  */
-function add(key, wait) {
+function add(key, item) {
   const { worker } = /** @type {any} */ (builtin);
   if (!worker) return;
   if (worker[key] === undefined) defineHidden(worker, key, { value: [] });
-  worker[key].push(wait);
+  worker[key].push(item);
 }
 
 /**
@@ -31,20 +31,34 @@ function beforeRetiring(wait) {
 }
 
 /**
- * Calls a function when this worker has nothing left to serve, and again when its promise is settled, until it returns none.
- * @param {() => Promise<unknown> | undefined} wait
+ * A worker that has nothing left to serve waits until there is none of this work.
+ * @param {InProgress} work
  */
-function beforeLeaving(wait) {
-  add(BEFORE_LEAVING, wait);
+function beforeLeaving(work) {
+  add(BEFORE_LEAVING, work);
 }
 
 /** Work in progress that a worker waits for before it leaves. */
 class InProgress {
   #count = 0;
+  #prepare;
   /** @type {Promise<void> | undefined} */
   #end;
   /** @type {() => void} */
   #resolve = () => {};
+
+  /**
+   * @param {string} name for the report of what holds a worker
+   * @param {() => void} [prepare] called before each wait
+   */
+  constructor(name, prepare) {
+    this.name = name;
+    this.#prepare = prepare;
+  }
+
+  get count() {
+    return this.#count;
+  }
 
   begin() {
     this.#count += 1;
@@ -59,6 +73,7 @@ class InProgress {
 
   /** @returns {Promise<void> | undefined} undefined if there is none */
   ended() {
+    this.#prepare?.();
     if (this.#count === 0) return undefined;
     return (this.#end ??= new Promise((resolve) => (this.#resolve = resolve)));
   }

@@ -1,6 +1,6 @@
 'use strict';
 
-const { Promise, Reflect, Symbol, nextTick } = require('../globals');
+const { Object, Promise, Reflect, Symbol, nextTick } = require('../globals');
 
 /** The symbols under which the worker has what it waits for. See ../shared/retiring.js. */
 const BEFORE_RETIRING = Symbol.for('rcluster.retiring');
@@ -45,11 +45,29 @@ function announce(worker, facts) {
  */
 async function quiet(worker) {
   for (;;) {
-    const waits = (worker[BEFORE_LEAVING] ?? []).map((/** @type {() => unknown} */ wait) => wait());
+    const waits = workOf(worker).map((work) => work.ended());
     const pending = waits.filter((/** @type {unknown} */ wait) => wait !== undefined);
     if (pending.length === 0) return;
     await Promise.all(pending);
   }
 }
 
-module.exports = { announce, quiet };
+/**
+ * What still holds this worker, in the form of Node's resources: the number of each kind.
+ *
+ * @param {any} worker cluster.worker
+ */
+function heldBy(worker) {
+  const busy = workOf(worker).filter(({ count }) => count > 0);
+  return Object.fromEntries(busy.map(({ name, count }) => [name, count]));
+}
+
+/**
+ * @param {any} worker
+ * @returns {{ name: string, count: number, ended: () => unknown }[]}
+ */
+function workOf(worker) {
+  return worker[BEFORE_LEAVING] ?? [];
+}
+
+module.exports = { announce, heldBy, quiet };

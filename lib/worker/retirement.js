@@ -235,7 +235,8 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
    * @param {boolean} drained whether there is nothing left to serve
    */
   function report(drained) {
-    tell({ act: 'held', drained, resources: work().activeResources() });
+    const resources = { ...work().activeResources(), ...announcing().heldBy(worker) };
+    tell({ act: 'held', drained, resources });
   }
 
   /** There is nothing left to serve. */
