@@ -230,7 +230,11 @@ export interface SupervisorEventMap {
   'gave-up': [facts: AboutEnd & { scope: 'slot' | 'total' | 'start-up'; restarts: number; period: number }];
   /** A worker is replaced and drains, because the app, an exception or a signal has requested it. */
   retire: [facts: AboutWorker & { reason: string; detail: string; by: 'worker' | 'primary' | 'operator' }];
-  /** A worker has not finished in time and is forced to end. */
+  /**
+   * A worker has not finished in time and is forced to end. `resources` counts what holds it, by the names of
+   * `process.getActiveResourcesInfo()`, and `Lock` and `Request` for its callbacks that hold a lock and its handlers that have
+   * not answered.
+   */
   'drain-timeout': [facts: AboutWorker & { connections: number | null; resources: Record<string, number> }];
   /**
    * A draining worker has nothing left to serve, and ends. `resources` counts what still keeps its event loop alive, by
