@@ -24,8 +24,8 @@ for (const END of ['SIGTERM', 'disconnect']) {
       'answer: ERR_RCLUSTER_GONE',
       'closed',
       ...(END === 'disconnect' ? ['disconnected'] : []),
-      'held: ERR_RCLUSTER_GONE',
       'leader: ended',
+      'waiting: ERR_RCLUSTER_GONE',
     ];
     assert.deepStrictEqual(stdout.trim().split('\n').sort(), expected);
     assert.strictEqual(stderr, '');
