@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env sh
 ':' /*
 # A shell script and a program of Node in one file. The command `rcluster` is an executable in the platform package. The
 # script becomes that executable, which for `start` executes Node with this same file. Its variables have names of our own,
