@@ -128,17 +128,20 @@ for (const scheduling of ['round-robin', 'none']) {
     await withSupervised(
       { workers: 3 },
       async (app) => {
+        // A worker that has just started may be busy, and is passed over. Without the primary, the last one gets all clients.
+        const count = scheduling === 'round-robin' ? 3 : 1;
         const answers = async () => {
-          const bodies = [];
-          for (let count = 0; count < 6; count++) bodies.push((await get({ socketPath, path: '/' })).body);
-          return new Set(bodies);
+          const bodies = new Set();
+          await until('all that can be reached have answered', async () => {
+            bodies.add((await get({ socketPath, path: '/' })).body);
+            return bodies.size === count;
+          });
+          return bodies;
         };
         const before = await answers();
-        if (scheduling === 'round-robin') assert.strictEqual(before.size, 3);
         app.tell('reload');
         await app.marker('done');
         const after = await answers();
-        if (scheduling === 'round-robin') assert.strictEqual(after.size, 3);
         assert.ok(after.isDisjointFrom?.(before) ?? [...after].every((pid) => !before.has(pid)));
       },
       { env },
