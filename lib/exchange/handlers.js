@@ -7,7 +7,7 @@ const { AsyncResource } = require('node:async_hooks');
 const { isProxy } = require('node:util').types;
 const { failure, invalidType } = require('../shared/errors');
 const { members } = require('../shared/members');
-const { InProgress, beforeLeaving } = require('../shared/retiring');
+const { InProgress } = require('../shared/retiring');
 const { checkName } = require('../locks/check');
 const { KIND, current, link, onEnds, takers } = require('./connection');
 const { encodeThrown, tooBusy, tooLarge } = require('./errors');
@@ -59,14 +59,6 @@ const running = new InProgress('Request', () => {
   for (const name of handlers.keys()) current()?.unhandle(name);
 });
 
-let watches = false;
-
-function watchLeaving() {
-  if (watches) return;
-  watches = true;
-  beforeLeaving(running);
-}
-
 /**
  * @param {string} name
  * @param {Fn} fn
@@ -84,7 +76,6 @@ function handle(name, fn, options) {
     throw failure('ERR_RCLUSTER_HANDLER_EXISTS', message);
   }
   const native = link();
-  watchLeaving();
   // In which the functions run.
   const context = new AsyncResource('RCLUSTERHANDLER');
   const handler = { fn, onLag, context };

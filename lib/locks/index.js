@@ -5,20 +5,13 @@
 const { JSON, Object, Promise, String } = require('../globals');
 const { invalidType, invalidValue } = require('../shared/errors');
 const { members } = require('../shared/members');
-const { InProgress, beforeLeaving } = require('../shared/retiring');
+const { InProgress } = require('../shared/retiring');
 const { checkLease, checkName } = require('./check');
 const { OTHERWISE, SPACE, acquire, domException, list } = require('./connection');
 const { deadlock, heldHere, runHolding } = require('./context');
 
-/** The locks that are held here. @type {InstanceType<typeof InProgress> | undefined} once there was one */
-let holding;
-
-function watchLeaving() {
-  const held = new InProgress('Lock');
-  // Otherwise the next holder would run together with a callback that has not ended.
-  beforeLeaving(held);
-  return held;
-}
+/** The locks that are held here: otherwise the next holder would run together with a callback that has not ended. */
+const holding = new InProgress('Lock');
 
 /**
  * @param {string} name
@@ -46,16 +39,15 @@ async function request(name, options, callback) {
   const facts = { name, mode, token: grant.token };
   const lock = Object.freeze(lost === undefined ? facts : { ...facts, signal: lost.signal });
   const held = { space, name, shared, grant };
-  const all = (holding ??= watchLeaving());
-  all.begin();
+  holding.begin();
   return new Promise((resolve, reject) => {
     grant.onLost = (error) => {
-      all.end();
+      holding.end();
       reject(error);
       lost?.abort(error);
     };
     const release = () => {
-      if (grant.held) all.end();
+      if (grant.held) holding.end();
       grant.release();
     };
     const run = async () => runHolding(held, () => callback(lock));

@@ -186,7 +186,6 @@ Object.defineProperty(Candidate.prototype, Symbol.asyncDispose, {
 function lead(name, leader, isBackground = false, ttl = undefined) {
   checkName(name);
   if (typeof leader !== 'function') throw invalidType('leader', 'function', leader);
-  if (candidates.size === 0) watchRetirement();
   return new Candidate(name, leader, isBackground, ttl);
 }
 
@@ -202,13 +201,7 @@ function leadWith(name, options, leader) {
   return lead(name, leader, false, checkLease(scope, ttl));
 }
 
-let watches = false;
-
-/** A retiring worker lets another one lead, and waits until its own function has ended. */
-function watchRetirement() {
-  if (watches) return;
-  watches = true;
-  beforeRetiring(() => Promise.all([...candidates].map((candidate) => candidate.end())));
-}
+// A retiring worker lets another one lead, and waits until its own function has ended.
+beforeRetiring(() => Promise.all([...candidates].map((candidate) => candidate.end())));
 
 module.exports = { lead, leadWith };

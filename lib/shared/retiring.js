@@ -30,15 +30,7 @@ function beforeRetiring(wait) {
   add(BEFORE_RETIRING, wait);
 }
 
-/**
- * A worker that has nothing left to serve waits until there is none of this work.
- * @param {InProgress} work
- */
-function beforeLeaving(work) {
-  add(BEFORE_LEAVING, work);
-}
-
-/** Work in progress that a worker waits for before it leaves. */
+/** Work in progress: a worker that has nothing left to serve waits until there is none. */
 class InProgress {
   #count = 0;
   #prepare;
@@ -54,6 +46,7 @@ class InProgress {
   constructor(name, prepare) {
     this.name = name;
     this.#prepare = prepare;
+    add(BEFORE_LEAVING, this);
   }
 
   get count() {
@@ -79,4 +72,4 @@ class InProgress {
   }
 }
 
-module.exports = { InProgress, beforeLeaving, beforeRetiring };
+module.exports = { InProgress, beforeRetiring };

@@ -2,11 +2,11 @@
 
 use std::sync::Mutex;
 
-use napi::{Error, Result};
+use napi::Result;
 use napi_derive::napi;
 
+use super::shared::failure;
 use rcluster_sys::early::{self, EarlyWorker, Numbers};
-use rcluster_sys::error::SysError;
 
 /// Taken over, until supervision starts.
 static TAKEN_OVER: Mutex<Option<EarlyWorker>> = Mutex::new(None);
@@ -53,9 +53,4 @@ pub(super) fn taken_over() -> Option<EarlyWorker> {
 #[napi(catch_unwind)]
 pub fn await_orders(number: i32) -> Result<Option<Vec<String>>> {
     early::await_orders(number).map_err(failure)
-}
-
-#[allow(clippy::needless_pass_by_value, reason = "it converts errors in map_err")]
-fn failure(error: SysError) -> Error {
-    Error::from_reason(error.to_string())
 }

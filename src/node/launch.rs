@@ -5,9 +5,9 @@ use std::os::fd::{IntoRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
-use napi::Error;
 use napi_derive::napi;
 
+use super::shared::failure;
 use crate::io::control::{Inspect, Launch, Ports, Preload, Stdio};
 use rcluster_core::inspect::Chosen;
 use rcluster_sys::descriptor::{adopt, duplicate_number, replace};
@@ -147,6 +147,5 @@ fn text(text: String) -> Result<CString, SysError> {
 /// Replaces the descriptor `number` by `source`, and closes `source`.
 #[napi(catch_unwind)]
 pub fn replace_descriptor(number: i32, source: i32) -> napi::Result<()> {
-    let replaced = adopt(source).and_then(|source| replace(number, &source));
-    replaced.map_err(|error| Error::from_reason(error.to_string()))
+    adopt(source).and_then(|source| replace(number, &source)).map_err(failure)
 }

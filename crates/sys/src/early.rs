@@ -5,12 +5,12 @@
 //! other workers get when they are started: their descriptors, and the variables that only the primary knows.
 
 use std::ffi::CString;
-use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, FdFlag, OFlag, fcntl};
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::unistd::Pid;
 
 use super::descriptor::{adopt, replace};
@@ -18,7 +18,7 @@ use super::error::{Doing, SysError};
 use super::exit::{self, SIGKILL, send_signal};
 use super::passing::{Loss, Received, Sent, message_pair, receive, send_from, wait_for_message};
 use super::process_start::ProcessStart;
-use super::spawn::{Child, Spawn, dev_null, socket_pair};
+use super::spawn::{Child, Spawn, dev_null, make_blocking, socket_pair};
 
 /// Tells the process that it is an early worker: the number of the socket on which it gets its orders.
 pub const VARIABLE: &str = "RCLUSTER_EARLY";
@@ -167,23 +167,13 @@ pub fn await_orders(number: RawFd) -> Result<Option<Vec<String>>, SysError> {
     let places = (0..DESCRIPTORS).filter(|place| *place != CHANNEL);
     for (place, fd) in places.zip(&fds) {
         if place < CHANNEL {
-            make_blocking(fd)?;
+            make_blocking(fd.as_raw_fd()).doing("changing the mode of a descriptor")?;
         }
         replace(RawFd::try_from(place).map_err(|_| SysError::invalid(doing))?, fd)?;
     }
     let texts = bytes[..len].split(|byte| *byte == 0).filter(|text| !text.is_empty());
     let texts = texts.map(|text| String::from_utf8(text.to_vec()));
     texts.collect::<Result<_, _>>().map(Some).map_err(|_| Errno::EILSEQ).doing(doing)
-}
-
-/// As for the first three descriptors of each process that is started here.
-fn make_blocking(fd: &OwnedFd) -> Result<(), SysError> {
-    let doing = "changing the mode of a descriptor";
-    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL).doing(doing)?);
-    if flags.contains(OFlag::O_NONBLOCK) {
-        fcntl(fd, FcntlArg::F_SETFL(flags.difference(OFlag::O_NONBLOCK))).doing(doing)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

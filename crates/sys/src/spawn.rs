@@ -27,6 +27,7 @@ use nix::unistd::Pid;
 
 use super::error::{Doing, SysError};
 use super::exit;
+pub(super) use child::make_blocking;
 use child::{ChildSetup, run_child, signal_mask};
 
 /// A program to start, and the properties of the new process.

@@ -201,7 +201,7 @@ fn control(fd: RawFd, command: c_int, argument: c_int) -> nix::Result<c_int> {
 }
 
 /// Few programs support a non-blocking stdin or stdout; libuv does not pass such ones on either.
-fn make_blocking(fd: RawFd) -> nix::Result<()> {
+pub(crate) fn make_blocking(fd: RawFd) -> nix::Result<()> {
     let flags = control(fd, libc::F_GETFL, 0)?;
     if flags & libc::O_NONBLOCK != 0 {
         control(fd, libc::F_SETFL, flags & !libc::O_NONBLOCK)?;
