@@ -193,3 +193,29 @@ test('a leader stays the leader while its JavaScript is blocked', { skip }, asyn
     await server.close();
   }
 });
+
+test('a leader knows the end of its lease while its primary is stopped', { skip }, async () => {
+  const server = await startRedis();
+  const clusters = new Clusters(server.url, 2000);
+  try {
+    const first = clusters.start(1);
+    const leader = await clusters.next(0);
+    assert.notStrictEqual(leader.pid, first.pid);
+    clusters.start(0);
+    // Longer than the first lease is valid: it was renewed.
+    const renewed = leader.time + 3_000_000_000n;
+    await until('the lease was renewed', () => process.hrtime.bigint() > renewed);
+    first.kill('SIGSTOP');
+    await clusters.aborted(leader.token);
+    const other = await clusters.next(leader.token);
+    check(clusters.records(), new Map());
+    // It is a candidate again.
+    first.kill('SIGCONT');
+    process.kill(other.pid, 'SIGKILL');
+    const again = await clusters.next(other.token);
+    assert.strictEqual(again.pid, leader.pid);
+  } finally {
+    await clusters.close();
+    await server.close();
+  }
+});

@@ -2,7 +2,7 @@
 
 // The link of this process to the locks of its cluster: requests and their results.
 
-const { JSON, Map, Object, Promise } = require('../globals');
+const { JSON, Map, Object, Promise, clearTimeout, setTimeout } = require('../globals');
 const builtin = require('../builtin');
 const { failure, noBackend, sharedError } = require('../shared/errors');
 const { warnOfLoss } = require('../shared/lost');
@@ -54,17 +54,22 @@ class Grant {
 
   held = true;
 
+  /** Of a lock of all machines, at the end of its lease. @type {NodeJS.Timeout | undefined} */
+  #timer;
+
   /**
    * @param {number} id
    * @param {number} token
+   * @param {boolean} isLeased whether it is a lock of all machines
    */
-  constructor(id, token) {
+  constructor(id, token, isLeased) {
     this.#id = id;
     this.token = token;
+    if (isLeased) this.#expire();
   }
 
   release() {
-    this.#end((native) => native.end(this.#id));
+    if (this.#end()) native?.end(this.#id);
   }
 
   /**
@@ -72,23 +77,35 @@ class Grant {
    * @param {string} outcome
    */
   settle(outcome) {
-    this.#end((native) => native.settle(this.#id, outcome));
-  }
-
-  /** @param {(native: import('../../binding').LockLink) => void} how */
-  #end(how) {
-    if (!this.held) return;
-    this.held = false;
-    requests.delete(this.#id);
-    if (native !== undefined) how(native);
+    if (this.#end()) native?.settle(this.#id, outcome);
   }
 
   /** @param {Error} error */
   lose(error) {
-    if (!this.held) return;
-    this.held = false;
+    if (!this.#end()) return;
     this.lost = error;
     this.onLost?.(error);
+  }
+
+  /** @returns {boolean} false if it has already ended */
+  #end() {
+    if (!this.held) return false;
+    this.held = false;
+    clearTimeout(this.#timer);
+    requests.delete(this.#id);
+    return true;
+  }
+
+  /** Loses the lock when its lease ends. The primary reports that as well, unless it is stopped. */
+  #expire() {
+    if (native === undefined) return;
+    const left = native.left(this.#id);
+    if (left > 0) {
+      this.#timer = setTimeout(() => this.#expire(), left).unref();
+      return;
+    }
+    native.end(this.#id);
+    this.lose(leaseLost());
   }
 }
 
@@ -98,6 +115,7 @@ class Grant {
  * @property {Grant | undefined} grant
  * @property {(result: Grant | string | undefined) => void} resolve a string is the outcome of the flight it waited for
  * @property {(error: Error) => void} reject
+ * @property {boolean} isLeased whether it is for a lock of all machines
  * @property {boolean} isBackground
  */
 
@@ -159,8 +177,9 @@ function acquire(want) {
     };
     if (ttl === undefined) link.request(id, space, name, shared, otherwise);
     else link.lease(id, space, name, ttl, otherwise);
-    const request = { grant: undefined, resolve: settled(resolve), reject: settled(reject), isBackground };
-    requests.set(id, request);
+    const isLeased = ttl !== undefined;
+    const waiter = { resolve: settled(resolve), reject: settled(reject) };
+    requests.set(id, { grant: undefined, isLeased, isBackground, ...waiter });
     if (!isBackground) hold(1);
     signal?.addEventListener('abort', onAbort, { once: true });
   });
@@ -220,18 +239,10 @@ function onRequest(kind, id, token, text) {
   const request = requests.get(id);
   // This process has ended the request at the same time.
   if (request === undefined) return;
-  if (kind === NEWS.STOLEN) {
-    requests.delete(id);
-    request.grant?.lose(stolen());
-    return;
-  }
-  if (kind === NEWS.LOST) {
-    requests.delete(id);
-    request.grant?.lose(leaseLost());
-    return;
-  }
+  if (kind === NEWS.STOLEN) return request.grant?.lose(stolen());
+  if (kind === NEWS.LOST) return request.grant?.lose(leaseLost());
   if (kind === NEWS.GRANTED) {
-    request.grant = new Grant(id, token);
+    request.grant = new Grant(id, token, request.isLeased);
     if (!request.isBackground) hold(-1);
     request.resolve(request.grant);
     return;

@@ -153,10 +153,12 @@ class Candidate {
       const ttl = this.#ttl;
       const space = ttl === undefined ? SPACE.LEAD : SPACE.LEASED_LEAD;
       const want = { space, name: this.name, ttl, signal, isBackground: this.#isBackground };
-      const grant = /** @type {Grant} */ (await acquire(want));
-      if (!signal.aborted && grant.lost === undefined) return grant;
-      grant.release();
-      return undefined;
+      for (;;) {
+        const grant = /** @type {Grant} */ (await acquire(want));
+        if (!signal.aborted && grant.lost === undefined) return grant;
+        grant.release();
+        if (signal.aborted) return undefined;
+      }
     } catch (error) {
       const { code } = /** @type {any} */ (error);
       if (signal.aborted || code === 'ERR_RCLUSTER_GONE') return undefined;

@@ -12,6 +12,7 @@
 //! sockets of tallies, and with `MSG_DONTWAIT`, so a worker cannot block it by making one blocking.
 
 mod client;
+mod deadlines;
 mod leases;
 mod line;
 mod lock_client;

@@ -11,7 +11,7 @@ use napi_derive::napi;
 
 use super::shared::{failure, refusal, unknown};
 use crate::io::store::{self, Incoming, LockClient, Open, Resource, open};
-use rcluster_core::locks::wire::{Ask, Message, encode};
+use rcluster_core::locks::wire::{Ask, Kind, Message, Terms, encode};
 use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::ring::Pushed;
@@ -104,12 +104,24 @@ impl LockLink {
             mode: Mode::Exclusive,
             otherwise: otherwise_of(otherwise)?,
         };
-        self.shared.send(&Ask::Lease(request_id(id), request, ttl))
+        let id = request_id(id);
+        let Some(place) = self.shared.client.place_of(id) else {
+            return Err(failure("a process has more requests for locks than JavaScript allows"));
+        };
+        self.shared.send(&Ask::Lease(id, request, Terms { ttl, place }))
+    }
+
+    /// How many ms a granted lease is still valid, unless it is renewed: 0 if it has ended. The primary is not asked.
+    #[napi]
+    #[must_use]
+    pub fn left(&self, id: f64) -> f64 {
+        self.shared.client.left(request_id(id)).as_secs_f64() * 1000.0
     }
 
     /// Releases a lock, or stops waiting for it.
     #[napi]
     pub fn end(&self, id: f64) -> Result<()> {
+        self.shared.client.on_end(request_id(id));
         self.shared.send(&Ask::End(request_id(id)))
     }
 
@@ -138,6 +150,9 @@ impl LockLink {
                 Ok(Incoming::Message(bytes)) => {
                     let Message { kind, request, number, text } =
                         Message::decode(&bytes).ok_or_else(|| failure("an invalid message about locks"))?;
+                    if !matches!(kind, Kind::Granted | Kind::Listed) {
+                        self.shared.client.on_end(request);
+                    }
                     let text = String::from_utf8_lossy(text).into_owned();
                     #[allow(clippy::cast_precision_loss, reason = "exact up to 2^53, which is far away")]
                     let (id, number) = (request.0 as f64, number as f64);

@@ -6,7 +6,7 @@
 //!
 //! - **A lease is valid for less time here than on the server.** Its time begins when the request is sent,
 //!   and ends [`margin`] early: its holder learns that it is lost before the server can grant it to another
-//!   one.
+//!   one. The holder also gets the time itself, so that it does not depend on being notified.
 //! - **It is renewed** after a third of its time, and requested again after each new connection.
 //! - **A server that was restarted or replaced** may not know the last lease. The script grants no new lease
 //!   for as long as the old one may be valid, and lets its holder keep it.
@@ -175,6 +175,15 @@ pub enum Output {
         id: LeaseId,
         /// See the module.
         token: u64,
+        /// When it ends, unless it is renewed.
+        until: u64,
+    },
+    /// The lease now ends at this time.
+    Renewed {
+        /// The lease.
+        id: LeaseId,
+        /// See [`Output::Granted`].
+        until: u64,
     },
     /// Notify a request that the lease cannot be granted at once.
     Unavailable(LeaseId),

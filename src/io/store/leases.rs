@@ -3,10 +3,12 @@
 
 use std::collections::HashMap;
 
+use super::deadlines::Deadlines;
 use super::{Command, Hub, identity};
 use crate::io::redis::{LeaseServer, LeaseStart};
 use rcluster_core::ids::WorkerId;
 use rcluster_core::leases::{Input, LeaseId, Want};
+use rcluster_core::locks::wire::Terms;
 use rcluster_core::locks::{MAX_REQUESTS, Request, RequestId, Space};
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_sys::error::SysError;
@@ -29,6 +31,8 @@ const MAX_ENDED: usize = MAX_REQUESTS;
 struct Leased {
     worker: Option<WorkerId>,
     want: Want,
+    /// See [`Terms::place`].
+    place: u32,
     /// Set when the request has the lock on this machine.
     id: Option<LeaseId>,
     /// Set when the lease is granted.
@@ -44,6 +48,8 @@ fn key_of(space: Space, name: &[u8]) -> Option<Vec<u8>> {
 #[derive(Default)]
 pub(super) struct LeaseRoom {
     server: Option<LeaseServer>,
+    /// By the token of the process.
+    deadlines: HashMap<u64, Deadlines>,
     requests: HashMap<Owner, Leased>,
     owners: HashMap<LeaseId, Owner>,
     /// Leases whose requests have ended, until they are over. A worker may make and end requests faster than a server
@@ -64,17 +70,22 @@ impl LeaseRoom {
         self.server.is_some()
     }
 
+    /// A process has opened its link.
+    pub(super) fn on_join(&mut self, token: u64, deadlines: Deadlines) {
+        self.deadlines.insert(token, deadlines);
+    }
+
     /// A process requests a leased lock. It may have to wait for other processes of this machine.
     pub(super) fn on_request(
         &mut self,
         owner: Owner,
         worker: Option<WorkerId>,
         request: &Request<'_>,
-        ttl: u32,
+        terms: Terms,
     ) {
         let Some(name) = key_of(request.space, request.name) else { return };
-        let want = Want { name, ttl, otherwise: request.otherwise };
-        self.requests.insert(owner, Leased { worker, want, id: None, token: None });
+        let want = Want { name, ttl: terms.ttl, otherwise: request.otherwise };
+        self.requests.insert(owner, Leased { worker, want, place: terms.place, id: None, token: None });
     }
 
     /// The request has the lock on this machine. Returns false if it is not a request for a lease.
@@ -119,6 +130,7 @@ impl LeaseRoom {
 
     /// A process has closed its link.
     pub(super) fn on_leave(&mut self, token: u64) {
+        self.deadlines.remove(&token);
         let its: Vec<Owner> = self.requests.keys().filter(|(client, _)| *client == token).copied().collect();
         for owner in its {
             self.on_end(owner);
@@ -129,6 +141,14 @@ impl LeaseRoom {
     pub(super) fn on_granted(&mut self, owner: Owner, token: u64) {
         if let Some(leased) = self.requests.get_mut(&owner) {
             leased.token = Some(token);
+        }
+    }
+
+    /// Tells the process until when it has the lease, unless its request has ended.
+    pub(super) fn set_deadline(&self, id: LeaseId, until: u64) {
+        let Some(owner) = self.owners.get(&id) else { return };
+        if let (Some(deadlines), Some(leased)) = (self.deadlines.get(&owner.0), self.requests.get(owner)) {
+            deadlines.set(leased.place, until);
         }
     }
 

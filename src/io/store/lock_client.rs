@@ -2,8 +2,11 @@
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
+use super::deadlines::Expiries;
 use super::line::{ConnectError, Line};
+use rcluster_core::locks::RequestId;
 use rcluster_core::store::ring::Pushed;
 use rcluster_sys::error::SysError;
 use rcluster_sys::passing::Received;
@@ -29,13 +32,31 @@ pub enum Incoming {
 pub struct LockClient {
     line: Line,
     buffer: RefCell<Vec<u8>>,
+    expiries: RefCell<Expiries>,
 }
 
 impl LockClient {
     /// Waits for the answer to a request to use locks. The primary has the other end of `socket`.
     pub fn connect(socket: OwnedFd) -> Result<Self, ConnectError> {
-        let (line, []) = Line::connect(socket)?;
-        Ok(Self { line, buffer: RefCell::new(vec![0; MESSAGE]) })
+        let (line, [deadlines]) = Line::connect(socket)?;
+        let expiries = RefCell::new(Expiries::open(&deadlines)?);
+        Ok(Self { line, buffer: RefCell::new(vec![0; MESSAGE]), expiries })
+    }
+
+    /// Assigns the place of a request for a lease; `None` if there are too many.
+    pub fn place_of(&self, lease: RequestId) -> Option<u32> {
+        self.expiries.borrow_mut().assign(lease)
+    }
+
+    /// A request has ended.
+    pub fn on_end(&self, request: RequestId) {
+        self.expiries.borrow_mut().on_end(request);
+    }
+
+    /// How much longer a granted lease is valid.
+    #[must_use]
+    pub fn left(&self, lease: RequestId) -> Duration {
+        self.expiries.borrow().left(lease)
     }
 
     /// A duplicate of the socket, to poll for messages.
@@ -69,8 +90,8 @@ mod tests {
     use super::super::{Open, Resource, on_exit, open};
     use super::*;
     use rcluster_core::ids::WorkerId;
-    use rcluster_core::locks::wire::{Ask, Kind, Message, encode};
-    use rcluster_core::locks::{MAX_OUTCOME, Mode, Otherwise, Request, RequestId, Space};
+    use rcluster_core::locks::wire::{Ask, Kind, Message, Terms, encode};
+    use rcluster_core::locks::{MAX_OUTCOME, Mode, Otherwise, Request, Space};
     use rcluster_sys::closer::Closer;
     use rcluster_sys::passing::message_pair;
 
@@ -185,7 +206,10 @@ mod tests {
         };
         for id in 0..1_000_000 {
             // Without a server, each of them is refused.
-            if !push_when_there_is_room(&client, &Ask::Lease(RequestId(id), what, 1000)) {
+            if !push_when_there_is_room(
+                &client,
+                &Ask::Lease(RequestId(id), what, Terms { ttl: 1000, place: 0 }),
+            ) {
                 return;
             }
         }

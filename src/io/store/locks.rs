@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::json;
 
+use super::deadlines::Deadlines;
 use super::leases::LeaseRoom;
 use super::peer::{Broken, Peer};
 use crate::io::redis::LeaseServer;
@@ -76,10 +77,15 @@ impl LockRoom {
         socket: Descriptor,
         worker: Option<WorkerId>,
     ) -> Result<(), (Descriptor, SysError)> {
-        let peer = Peer::admit(poller, token, socket, worker, LONGEST, Vec::new())?;
+        let (deadlines, fd) = match Deadlines::new() {
+            Ok(made) => made,
+            Err(error) => return Err((socket, error)),
+        };
+        let peer = Peer::admit(poller, token, socket, worker, LONGEST, vec![fd])?;
         // Fencing tokens also rise from one primary to the next, provided that the system clock does.
         let locks = self.locks.get_or_insert_with(|| Locks::new(microseconds_since_1970()));
         locks.join(ClientId(token));
+        self.leases.on_join(token, deadlines);
         self.clients.insert(token, Client { peer, outbox: VecDeque::new(), unread: 0, lists: false });
         Ok(())
     }
@@ -93,7 +99,14 @@ impl LockRoom {
     pub(super) fn on_leased(&mut self, poller: &Poller, outputs: Vec<LeaseOutput>) {
         for output in outputs {
             let (id, kind, number, text) = match output {
-                LeaseOutput::Granted { id, token } => (id, Kind::Granted, token, String::new()),
+                LeaseOutput::Granted { id, token, until } => {
+                    self.leases.set_deadline(id, until);
+                    (id, Kind::Granted, token, String::new())
+                }
+                LeaseOutput::Renewed { id, until } => {
+                    self.leases.set_deadline(id, until);
+                    continue;
+                }
                 LeaseOutput::Unavailable(id) => (id, Kind::Unavailable, 0, String::new()),
                 LeaseOutput::Lost(id) => (id, Kind::Lost, 0, String::new()),
                 LeaseOutput::Disconnected(id, why) => (id, Kind::Disconnected, 0, why),
@@ -214,9 +227,10 @@ impl LockRoom {
                     let message = Message { kind: Kind::NoBackend, request, number: 0, text: b"" };
                     client.tell(poller, message.encode());
                 }
-                Ask::Lease(request, what, ttl) => {
+                Ask::Lease(_, _, terms) if !Deadlines::has(terms.place) => return Err(Broken),
+                Ask::Lease(request, what, terms) => {
                     locks.request(id, request, &what).map_err(|_| Broken)?;
-                    self.leases.on_request((token, request), worker, &what, ttl);
+                    self.leases.on_request((token, request), worker, &what, terms);
                 }
                 Ask::End(request) => {
                     locks.end(id, request);

@@ -16,7 +16,8 @@ const RETRY: u64 = 1000;
 /// A message to the request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Tell {
-    Granted { token: u64 },
+    Granted { token: u64, until: u64 },
+    Renewed { until: u64 },
     Unavailable,
     Lost,
     Disconnected(String),
@@ -25,7 +26,8 @@ pub(super) enum Tell {
 impl Tell {
     pub(super) fn of(self, id: LeaseId) -> Output {
         match self {
-            Self::Granted { token } => Output::Granted { id, token },
+            Self::Granted { token, until } => Output::Granted { id, token, until },
+            Self::Renewed { until } => Output::Renewed { id, until },
             Self::Unavailable => Output::Unavailable(id),
             Self::Lost => Output::Lost(id),
             Self::Disconnected(why) => Output::Disconnected(id, why),
@@ -206,7 +208,7 @@ impl Lease {
                 }
                 let renew = Some(sent_at + u64::from(self.ttl) / 3);
                 self.phase = Phase::Held { token, valid, renew, sent_at };
-                Answer::tell(Tell::Granted { token })
+                Answer::tell(Tell::Granted { token, until: valid })
             }
             Said::Busy { wait } => {
                 self.kept = 0;
@@ -242,8 +244,9 @@ impl Lease {
         match said {
             Said::Renewed => {
                 let renew = Some((sent_at + u64::from(self.ttl) / 3).max(now + 1));
-                self.phase = Phase::Held { token, valid: self.valid_from(sent_at), renew, sent_at };
-                Answer::nothing()
+                let until = self.valid_from(sent_at);
+                self.phase = Phase::Held { token, valid: until, renew, sent_at };
+                Answer::tell(Tell::Renewed { until })
             }
             Said::Lost => Answer { tell: Some(Tell::Lost), ..Answer::over() },
             // It is still valid for some time, and the renewal is retried.

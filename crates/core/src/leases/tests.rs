@@ -25,7 +25,7 @@ impl Machine {
     fn holding() -> Self {
         let (mut it, ask) = Self::asking(Otherwise::Wait);
         it.answer(&ask, Answer::Held { token: 7 }, 950);
-        assert_eq!(it.take(), [Output::Granted { id: LeaseId(1), token: 7 }]);
+        assert_eq!(it.take(), [Output::Granted { id: LeaseId(1), token: 7, until: 1800 }]);
         it
     }
 
@@ -105,6 +105,7 @@ fn a_renewal_counts_from_its_request() {
     it.input(Input::Tick, 1233);
     let renewal = it.asked();
     it.answer(&renewal, Answer::Renewed, 1700);
+    assert_eq!(it.take(), [Output::Renewed { id: LeaseId(1), until: 2133 }]);
     // At 1233 + 333, which is in the past.
     it.input(Input::Tick, 1701);
     assert_eq!(it.asked().operation, Operation::Renew);
@@ -121,7 +122,7 @@ fn an_answer_that_took_too_long_grants_nothing() {
     let again = it.asked();
     assert_eq!(again.operation, Operation::Acquire);
     it.answer(&again, Answer::Held { token: 7 }, 1801);
-    assert_eq!(it.take(), [Output::Granted { id: LeaseId(1), token: 7 }]);
+    assert_eq!(it.take(), [Output::Granted { id: LeaseId(1), token: 7, until: 2700 }]);
 }
 
 #[test]

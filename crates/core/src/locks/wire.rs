@@ -1,7 +1,7 @@
 //! The encoding of a process' requests for locks, for its ring, and of the messages to it.
 //!
-//! A request consists of words: its kind, its number, the length of the text, and the text. The thread that
-//! grants locks reads them as bytes, and they may be malformed.
+//! A request consists of words: its kind, its number, the length of the text and the place, and the text. The
+//! thread that grants locks reads them as bytes, and they may be malformed.
 
 use super::{Mode, Notice, Otherwise, Request, RequestId, Space};
 use crate::store::record::words_of;
@@ -11,15 +11,23 @@ use crate::store::record::words_of;
 pub enum Ask<'a> {
     /// Request a lock.
     Request(RequestId, Request<'a>),
-    /// Request a lock across machines, which ends after this many ms without a renewal. Its space is a leased
-    /// one.
-    Lease(RequestId, Request<'a>, u32),
+    /// Request a lock across machines. Its space is a leased one.
+    Lease(RequestId, Request<'a>, Terms),
     /// End a request: see [`Locks::end`](super::Locks::end).
     End(RequestId),
     /// Settle a flight: see [`Locks::settle`](super::Locks::settle).
     Settle(RequestId, &'a [u8]),
     /// List the held and pending requests.
     Query(RequestId),
+}
+
+/// What the request for a lease says besides the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// It ends after this many ms without a renewal.
+    pub ttl: u32,
+    /// Where the process reads when the lease ends.
+    pub place: u32,
 }
 
 const REQUEST: u8 = 1;
@@ -35,13 +43,13 @@ pub const LONGEST: usize = 3 + super::MAX_OUTCOME / 8 + 1;
 
 /// Encodes a request.
 pub fn encode(ask: &Ask<'_>, words: &mut Vec<u64>) {
-    let mut ttl = 0;
+    let mut terms = Terms { ttl: 0, place: 0 };
     let (number, id, options, text) = match *ask {
         Ask::Request(id, Request { space, name, mode, otherwise }) => {
             (REQUEST, id, [space as u8, mode as u8, otherwise as u8], name)
         }
-        Ask::Lease(id, Request { space, name, mode, otherwise }, ms) => {
-            ttl = ms;
+        Ask::Lease(id, Request { space, name, mode, otherwise }, its) => {
+            terms = its;
             (LEASE, id, [space as u8, mode as u8, otherwise as u8], name)
         }
         Ask::End(id) => (END, id, [0; 3], &[][..]),
@@ -49,9 +57,9 @@ pub fn encode(ask: &Ask<'_>, words: &mut Vec<u64>) {
         Ask::Query(id) => (QUERY, id, [0; 3], &[][..]),
     };
     let [space, mode, otherwise] = options;
-    let [a, b, c, d] = ttl.to_le_bytes();
+    let [a, b, c, d] = terms.ttl.to_le_bytes();
     let first = u64::from_le_bytes([number, space, mode, otherwise, a, b, c, d]);
-    words.extend([first, id.0, text.len() as u64]);
+    words.extend([first, id.0, u64::from(terms.place) << 32 | text.len() as u64]);
     words.extend(words_of(text));
 }
 
@@ -62,7 +70,9 @@ pub fn decode(bytes: &[u8]) -> Option<Ask<'_>> {
     let word = |at: usize| Some(u64::from_le_bytes(head.get(at * 8..at * 8 + 8)?.try_into().ok()?));
     let [number, space, mode, otherwise, a, b, c, d] = word(0)?.to_le_bytes();
     let id = RequestId(word(1)?);
-    let text = rest.get(..usize::try_from(word(2)?).ok()?)?;
+    let (length, place) = (word(2)? & u64::from(u32::MAX), word(2)? >> 32);
+    let text = rest.get(..usize::try_from(length).ok()?)?;
+    let terms = Terms { ttl: u32::from_le_bytes([a, b, c, d]), place: u32::try_from(place).ok()? };
     match number {
         REQUEST | LEASE => {
             let space = Space::ALL.into_iter().find(|it| *it as u8 == space)?;
@@ -72,9 +82,7 @@ pub fn decode(bytes: &[u8]) -> Option<Ask<'_>> {
             let request = Request { space, name: text, mode, otherwise };
             match (number, space.leased()) {
                 (REQUEST, None) => Some(Ask::Request(id, request)),
-                (LEASE, Some(_)) if mode == Mode::Exclusive => {
-                    Some(Ask::Lease(id, request, u32::from_le_bytes([a, b, c, d])))
-                }
+                (LEASE, Some(_)) if mode == Mode::Exclusive => Some(Ask::Lease(id, request, terms)),
                 _ => None,
             }
         }
@@ -200,14 +208,15 @@ mod tests {
         }
         for space in [Space::LeasedLock, Space::LeasedLead] {
             let request = Request { space, name, mode: Mode::Exclusive, otherwise: Otherwise::Steal };
-            let ask = Ask::Lease(id, request, 0x0102_0304);
+            let terms = Terms { ttl: 0x0102_0304, place: 0x0506_0708 };
+            let ask = Ask::Lease(id, request, terms);
             assert_eq!(decode(&bytes(&ask)), Some(ask));
             // A request and a lease cannot be used in place of each other.
             assert_eq!(decode(&bytes(&Ask::Request(id, request))), None);
             let shared = Request { mode: Mode::Shared, ..request };
-            assert_eq!(decode(&bytes(&Ask::Lease(id, shared, 1))), None);
+            assert_eq!(decode(&bytes(&Ask::Lease(id, shared, terms))), None);
             let local = Request { space: Space::Lock, ..request };
-            assert_eq!(decode(&bytes(&Ask::Lease(id, local, 1))), None);
+            assert_eq!(decode(&bytes(&Ask::Lease(id, local, terms))), None);
         }
         let outcome = [7; super::super::MAX_OUTCOME];
         for ask in [Ask::End(id), Ask::Settle(id, &outcome), Ask::Settle(id, &[]), Ask::Query(id)] {
@@ -223,7 +232,7 @@ mod tests {
         for length in 0..whole.len() {
             assert_eq!(decode(&whole[..length]), None, "{length} bytes");
         }
-        for (at, value) in [(0, 0), (0, 9), (1, 5), (2, 2), (3, 3), (16, 9), (23, 0xff)] {
+        for (at, value) in [(0, 0), (0, 9), (1, 5), (2, 2), (3, 3), (16, 9), (19, 0xff)] {
             let mut bytes = whole.clone();
             bytes[at] = value;
             assert_eq!(decode(&bytes), None, "{value} at {at}");

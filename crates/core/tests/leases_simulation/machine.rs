@@ -15,7 +15,8 @@ const TTLS: [u32; 2] = [300, 1000];
 struct Request {
     name: Vec<u8>,
     otherwise: Otherwise,
-    token: Option<u64>,
+    /// Until when the process that has made it has the lease; `None` while it waits.
+    held: Option<u64>,
 }
 
 pub(crate) struct Machine {
@@ -53,21 +54,31 @@ impl Machine {
         self.requests.values().any(|it| it.name == name)
     }
 
-    pub(crate) fn uses(&self, name: &[u8]) -> bool {
-        self.requests.values().any(|it| it.name == name && it.token.is_some())
+    /// A process stops using a lease at its end by itself, also while its machine's decisions are paused.
+    pub(crate) fn uses(&self, name: &[u8], time: u64) -> bool {
+        self.requests
+            .values()
+            .any(|it| it.name == name && it.held.is_some_and(|until| self.now(time) < until))
     }
 
     pub(crate) fn want(&mut self, id: LeaseId, name: &[u8], otherwise: Otherwise) -> Want {
         self.kept.insert(id);
         let place = NAMES.iter().position(|it| *it == name).unwrap();
-        self.requests.insert(id, Request { name: name.to_vec(), otherwise, token: None });
+        self.requests.insert(id, Request { name: name.to_vec(), otherwise, held: None });
         Want { name: name.to_vec(), ttl: TTLS[place], otherwise }
     }
 
-    pub(crate) fn on_granted(&mut self, id: LeaseId, token: u64) -> Option<(Vec<u8>, Otherwise)> {
+    pub(crate) fn on_granted(&mut self, id: LeaseId, until: u64) -> Option<(Vec<u8>, Otherwise)> {
         let request = self.requests.get_mut(&id)?;
-        assert_eq!(request.token.replace(token), None, "it is granted once");
+        assert_eq!(request.held.replace(until), None, "it is granted once");
         Some((request.name.clone(), request.otherwise))
+    }
+
+    pub(crate) fn on_renewed(&mut self, id: LeaseId, until: u64) {
+        let held = self.requests.get_mut(&id).and_then(|request| request.held.as_mut());
+        let held = held.expect("what is renewed is held");
+        assert!(*held < until, "a renewal extends it: {held} to {until}");
+        *held = until;
     }
 
     pub(crate) fn on_over(&mut self, id: LeaseId) {
@@ -86,11 +97,11 @@ impl Machine {
 
     pub(crate) fn pick(&self, random: &mut Random, waits: bool) -> Option<LeaseId> {
         let all: Vec<LeaseId> =
-            self.requests.iter().filter(|(_, it)| it.token.is_none() == waits).map(|(id, _)| *id).collect();
+            self.requests.iter().filter(|(_, it)| it.held.is_none() == waits).map(|(id, _)| *id).collect();
         random.pick(&all)
     }
 
     pub(crate) fn waiting(&self) -> Vec<LeaseId> {
-        self.requests.iter().filter(|(_, it)| it.token.is_none()).map(|(id, _)| *id).collect()
+        self.requests.iter().filter(|(_, it)| it.held.is_none()).map(|(id, _)| *id).collect()
     }
 }

@@ -1,8 +1,8 @@
 //! Simulates machines that lease names from one server, with random delays, disconnects, deaths, pauses and
 //! losses.
 //!
-//! Two machines never use the same lease at once, unless one of them has not run since it should have
-//! reported the loss. Tokens rise. After the failures stop, every waiting request gets its turn.
+//! Two machines never use the same lease at once, even while one of them is paused: its processes know when
+//! their leases end. Tokens rise. After the failures stop, every waiting request gets its turn.
 
 mod machine;
 mod server;
@@ -235,7 +235,8 @@ impl World {
                 Output::Ask(ask) => {
                     self.send(connection, true, Event::ToServer { machine, connection, ask: Some(ask) });
                 }
-                Output::Granted { id, token } => self.on_granted(machine, id, token),
+                Output::Granted { id, token, until } => self.on_granted(machine, id, token, until),
+                Output::Renewed { id, until } => self.machines[index(machine)].on_renewed(id, until),
                 Output::Lost(id) => {
                     self.losses += 1;
                     self.machines[index(machine)].on_over(id);
@@ -254,18 +255,17 @@ impl World {
         }
     }
 
-    fn on_granted(&mut self, machine: u64, id: LeaseId, token: u64) {
+    fn on_granted(&mut self, machine: u64, id: LeaseId, token: u64, until: u64) {
         self.grants += 1;
-        let Some((name, otherwise)) = self.machines[index(machine)].on_granted(id, token) else {
+        let Some((name, otherwise)) = self.machines[index(machine)].on_granted(id, until) else {
             panic!("nobody has asked for {id:?}");
         };
         for (place, other) in self.machines.iter().enumerate() {
-            if place == index(machine) || !other.uses(&name) {
+            if place == index(machine) || !other.uses(&name, self.time) {
                 continue;
             }
-            let has_not_run = other.paused_until > self.time;
             assert!(
-                has_not_run || otherwise == Otherwise::Steal || self.has_steals,
+                otherwise == Otherwise::Steal || self.has_steals,
                 "machine {place} still uses what {machine} has got at {}",
                 self.time
             );
