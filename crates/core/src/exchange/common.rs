@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::channels::Channels;
 use super::frame::{COMMON, Head, Kind, Outgoing};
 use super::outbox::Topic;
-use super::{ClientId, Exchange, OTHER_MACHINES, Process, ProtocolViolation, Scope, Target};
+use super::{ClientId, Exchange, OTHER_MACHINES, Process, ProtocolViolation, Scope};
 
 /// What a machine receives from others.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -109,7 +109,7 @@ impl Exchange {
                 listeners.into_iter().flatten().copied().collect()
             }
             Subscription::Handler(name) => {
-                let found = self.find(Target::All, name, &|_, _| None, &|_, _| 0);
+                let found = self.find_all(name);
                 found.into_iter().filter_map(|(_, link)| link.ok()).collect()
             }
         }

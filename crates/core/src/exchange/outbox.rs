@@ -68,16 +68,22 @@ impl Outbox {
     /// Queues a frame of a sender. False if there is no room for it.
     #[must_use]
     pub(super) fn offer(&mut self, sender: ClientId, frame: Outgoing) -> bool {
-        let queued = Queued { frame, sender: Some(sender) };
-        let cost = queued.cost();
-        let its = self.by_sender.get(&sender).copied().unwrap_or(0);
-        if self.bytes + cost > MAX_QUEUED || its + cost > MAX_QUEUED_OF_ONE {
+        if !self.has_room(sender, frame.len()) {
             return false;
         }
+        let queued = Queued { frame, sender: Some(sender) };
+        let cost = queued.cost();
         self.bytes += cost;
-        self.by_sender.insert(sender, its + cost);
+        *self.by_sender.entry(sender).or_default() += cost;
         self.queue.push_back(queued);
         true
+    }
+
+    /// Whether there is room for a frame of this length.
+    pub(super) fn has_room(&self, sender: ClientId, length: usize) -> bool {
+        let cost = length + OVERHEAD;
+        let its = self.by_sender.get(&sender).copied().unwrap_or(0);
+        self.bytes + cost <= MAX_QUEUED && its + cost <= MAX_QUEUED_OF_ONE
     }
 
     /// Queues a frame that may be dropped: if there is no room, or while the process has not been notified of

@@ -7,6 +7,7 @@ use super::calls::Settled;
 use super::frame::{COMMON, Head, Kind, LEADER, OWN, Outgoing, Status, flag_of};
 use super::outbox::Topic;
 use super::pairs::{PairId, Published};
+use super::routing::Found;
 use super::{
     CallId, ClientId, Exchange, MAX_CALLS, MAX_UNREAD, OTHER_MACHINES, Process, ProtocolViolation, RequestId,
     Scope, Target,
@@ -36,6 +37,15 @@ impl<'a> Content<'a> {
     /// Data from another machine.
     pub(super) fn from_other_machine(worker: u32, name: &'a [u8], data: &[u8]) -> Self {
         Self { worker, flag: COMMON, leader: None, name, data: data.into() }
+    }
+
+    pub(super) fn name(&self) -> &[u8] {
+        self.name
+    }
+
+    /// The length of a frame with it, within this machine.
+    pub(super) fn length(&self) -> usize {
+        Head::LENGTH + self.name.len() + self.data.len()
     }
 
     fn frame(&self, kind: Kind, number: u64, to: ClientId) -> Outgoing {
@@ -87,7 +97,7 @@ impl Exchange {
         client: ClientId,
         id: RequestId,
         what: &Content<'_>,
-        found: Vec<(Process, Result<ClientId, Status>)>,
+        found: Vec<Found>,
         published: Published<'_>,
     ) -> Result<(), ProtocolViolation> {
         if self.calls.is_open(client, id) {
@@ -113,7 +123,7 @@ impl Exchange {
         client: ClientId,
         id: RequestId,
         what: &Content<'_>,
-        found: Vec<(Process, Result<ClientId, Status>)>,
+        found: Vec<Found>,
         published: Published<'_>,
     ) {
         // There are at most as many as workers.
@@ -151,12 +161,7 @@ impl Exchange {
         Err(busy)
     }
 
-    pub(super) fn notify(
-        &mut self,
-        client: ClientId,
-        what: &Content<'_>,
-        found: Vec<(Process, Result<ClientId, Status>)>,
-    ) {
+    pub(super) fn notify(&mut self, client: ClientId, what: &Content<'_>, found: Vec<Found>) {
         let topic = Topic::Handler(what.name.into());
         for link in found.into_iter().filter_map(|(_, link)| link.ok()) {
             let Some(its) = self.clients.get_mut(&link) else { continue };

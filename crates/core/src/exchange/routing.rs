@@ -2,21 +2,25 @@
 
 use super::frame::Status;
 use super::pairs::Published;
+use super::requests::Content;
 use super::{ClientId, Exchange, Leaders, OTHER_MACHINES, Process, Scope, Target};
 use crate::ids::WorkerId;
 
+/// A process that was found, and its link.
+pub(super) type Found = (Process, Result<ClientId, Status>);
+
 impl Exchange {
-    /// The processes that a request targets: for each, its link that handles the name, or the reason why
-    /// there is none.
+    /// The processes that a request or notice of `from` targets: for each, its link that handles the name, or
+    /// the reason why there is none.
     pub(super) fn find(
         &mut self,
+        from: ClientId,
         target: Target<'_>,
-        name: &[u8],
+        what: &Content<'_>,
         leaders: Leaders<'_>,
         published: Published<'_>,
-    ) -> Vec<(Process, Result<ClientId, Status>)> {
-        // Without workers the primary does their work, so that the same code runs with and without them.
-        let is_alone = self.roster.is_empty() && self.handler(Process::Primary, name).is_some();
+    ) -> Vec<Found> {
+        let name = what.name();
         let process = match target {
             Target::Worker(worker) => Ok(Process::Worker(worker)),
             Target::Slot(slot) => self.roster.of_slot(slot).map(Process::Worker).ok_or(Status::Gone),
@@ -26,17 +30,14 @@ impl Exchange {
                 None => Err(Status::NoLeader),
             },
             Target::Primary => Ok(Process::Primary),
-            Target::Any | Target::All if is_alone => Ok(Process::Primary),
+            Target::Any if self.is_alone(name) => Ok(Process::Primary),
             Target::Everywhere => {
-                let mut all = self.find(Target::All, name, leaders, published);
+                let mut all = self.find_all(name);
                 all.push(self.found_on_other_machines());
                 return all;
             }
-            Target::Any => self.least_busy(name, published).map(Process::Worker).ok_or(Status::NoHandler),
-            Target::All => {
-                let all = self.roster.all().map(Process::Worker);
-                return all.map(|process| (process, self.link(process, name))).collect();
-            }
+            Target::Any => self.least_busy(from, what, published).ok_or(Status::NoHandler),
+            Target::All => return self.find_all(name),
         };
         match process {
             Ok(process) => vec![(process, self.link(process, name))],
@@ -44,8 +45,22 @@ impl Exchange {
         }
     }
 
+    /// All workers, like [`find`](Self::find).
+    pub(super) fn find_all(&self, name: &[u8]) -> Vec<Found> {
+        if self.is_alone(name) {
+            return vec![(Process::Primary, self.link(Process::Primary, name))];
+        }
+        let all = self.roster.all().map(Process::Worker);
+        all.map(|process| (process, self.link(process, name))).collect()
+    }
+
+    /// Without workers the primary does their work, so that the same code runs with and without them.
+    fn is_alone(&self, name: &[u8]) -> bool {
+        self.roster.is_empty() && self.handler(Process::Primary, name).is_some()
+    }
+
     /// Other machines, if they can be reached.
-    fn found_on_other_machines(&self) -> (Process, Result<ClientId, Status>) {
+    fn found_on_other_machines(&self) -> Found {
         let is_linked = self.clients.contains_key(&OTHER_MACHINES);
         (Process::OtherMachines, is_linked.then_some(OTHER_MACHINES).ok_or(Status::Disconnected))
     }
@@ -67,18 +82,26 @@ impl Exchange {
     }
 
     /// The worker with the fewest unanswered calls. Workers with equally few take turns.
-    fn least_busy(&mut self, name: &[u8], published: Published<'_>) -> Option<WorkerId> {
+    fn least_busy(
+        &mut self,
+        from: ClientId,
+        what: &Content<'_>,
+        published: Published<'_>,
+    ) -> Option<Process> {
         let able = self.roster.all().filter_map(|worker| {
-            let link = self.handler(Process::Worker(worker), name)?;
-            // Workers that are leaving and standbys are used only if there is no other.
+            let link = self.handler(Process::Worker(worker), what.name())?;
+            let its = self.clients.get(&link)?;
+            // One whose inbox is full is used only if all are, and one that is leaving or a standby only if
+            // there is no other.
+            let is_full = !its.outbox.has_room(from, what.length());
             let served = self.calls.served_by(link) + self.pairs.served_by(link, published);
-            Some(((!self.roster.is_in_service(worker), served), worker))
+            Some(((is_full, !self.roster.is_in_service(worker), served), worker))
         });
         let able: Vec<_> = able.collect();
         let least = able.iter().map(|(load, _)| *load).min()?;
         let least: Vec<WorkerId> =
             able.into_iter().filter(|(load, _)| *load == least).map(|(_, worker)| worker).collect();
         self.turn = self.turn.wrapping_add(1);
-        Some(least[self.turn % least.len()])
+        Some(Process::Worker(least[self.turn % least.len()]))
     }
 }

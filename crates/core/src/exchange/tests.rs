@@ -140,6 +140,34 @@ fn any_is_the_least_busy_worker_in_service() {
 }
 
 #[test]
+fn any_is_a_worker_with_room_in_its_inbox() {
+    let mut exchange = exchange();
+    for client in [A, B] {
+        ask(&mut exchange, client, &Ask::Handle(b"name"));
+    }
+    // The first worker has no call, but no room for another long message of this sender either.
+    let data = vec![0; MAX_DATA - 1000];
+    let notice = Ask::Notify { target: Target::Worker(WorkerId(1)), name: b"name", data: &data };
+    ask(&mut exchange, C, &notice);
+    ask(&mut exchange, C, &notice);
+    let any = |id, length| {
+        let data = &data[..length];
+        Ask::Request { id: RequestId(id), target: Target::Any, name: b"name", data }
+    };
+    for id in 0..3 {
+        ask(&mut exchange, C, &any(id, 2000));
+    }
+    assert_eq!(ends(&mut exchange, C), []);
+    assert_eq!(told(&mut exchange, B).len(), 3);
+    // If all are full, the sender learns it.
+    for id in 10..13 {
+        ask(&mut exchange, C, &any(id, data.len()));
+    }
+    let ends = ends(&mut exchange, C);
+    assert_eq!(ends.iter().map(|(_, status)| *status).collect::<Vec<_>>(), [Status::Busy as u8]);
+}
+
+#[test]
 fn a_request_to_all_has_one_outcome_for_each_worker() {
     let mut exchange = exchange();
     for client in [A, B] {
