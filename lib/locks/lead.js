@@ -155,9 +155,12 @@ class Candidate {
       const want = { space, name: this.name, ttl, signal, isBackground: this.#isBackground };
       for (;;) {
         const grant = /** @type {Grant} */ (await acquire(want));
-        if (!signal.aborted && grant.lost === undefined) return grant;
-        grant.release();
-        if (signal.aborted) return undefined;
+        if (signal.aborted) {
+          grant.release();
+          return undefined;
+        }
+        // It may have been lost before this function got to run.
+        if (grant.lost === undefined) return grant;
       }
     } catch (error) {
       const { code } = /** @type {any} */ (error);

@@ -11,7 +11,7 @@ use napi_derive::napi;
 
 use super::shared::{failure, refusal, unknown};
 use crate::io::store::{self, Incoming, LockClient, Open, Resource, open};
-use rcluster_core::locks::wire::{Ask, Kind, Message, Terms, encode};
+use rcluster_core::locks::wire::{Ask, Message, Terms, encode};
 use rcluster_core::locks::{Mode, Otherwise, Request, RequestId, Space};
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::ring::Pushed;
@@ -150,7 +150,7 @@ impl LockLink {
                 Ok(Incoming::Message(bytes)) => {
                     let Message { kind, request, number, text } =
                         Message::decode(&bytes).ok_or_else(|| failure("an invalid message about locks"))?;
-                    if !matches!(kind, Kind::Granted | Kind::Listed) {
+                    if kind.ends_request() {
                         self.shared.client.on_end(request);
                     }
                     let text = String::from_utf8_lossy(text).into_owned();

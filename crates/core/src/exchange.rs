@@ -251,16 +251,16 @@ impl Exchange {
                 self.subscriptions.on_change(Subscription::Handler(name.into()));
             }
             Ask::Request { id, target, name, data } => {
-                let what = Content::new(worker, target, name, data);
-                let found = self.find(client, target, &what, leaders, published);
+                let found = self.find(client, target, (name, data), leaders, published);
                 if let (Target::Worker(_), [(_, Ok(to))]) = (target, &found[..]) {
                     self.pair(client, *to);
                 }
+                let what = Content::new(worker, target, name, data);
                 return self.request(client, id, &what, found, published);
             }
             Ask::Notify { target, name, data } => {
+                let found = self.find(client, target, (name, data), leaders, published);
                 let what = Content::new(worker, target, name, data);
-                let found = self.find(client, target, &what, leaders, published);
                 self.notify(client, &what, found);
             }
             Ask::Cancel { id, tell } => self.cancel(client, id, tell),

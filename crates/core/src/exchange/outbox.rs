@@ -14,6 +14,10 @@ use super::{ClientId, MAX_QUEUED, MAX_QUEUED_OF_ONE, Process, Scope};
 /// The overhead of a frame in bytes.
 const OVERHEAD: usize = 64;
 
+fn cost_of(length: usize) -> usize {
+    length + OVERHEAD
+}
+
 /// What dropped messages belonged to.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Topic {
@@ -36,7 +40,7 @@ struct Queued {
 
 impl Queued {
     fn cost(&self) -> usize {
-        self.frame.len() + OVERHEAD
+        cost_of(self.frame.len())
     }
 }
 
@@ -81,7 +85,7 @@ impl Outbox {
 
     /// Whether there is room for a frame of this length.
     pub(super) fn has_room(&self, sender: ClientId, length: usize) -> bool {
-        let cost = length + OVERHEAD;
+        let cost = cost_of(length);
         let its = self.by_sender.get(&sender).copied().unwrap_or(0);
         self.bytes + cost <= MAX_QUEUED && its + cost <= MAX_QUEUED_OF_ONE
     }

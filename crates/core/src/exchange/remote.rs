@@ -22,14 +22,14 @@ impl Exchange {
         leaders: Leaders<'_>,
     ) -> Option<Vec<u32>> {
         let target = leader.map_or(Target::All, |leader| Target::Leader(Scope::All, leader));
-        let what = Content::from_other_machine(worker, name, data);
-        let mut found = self.find(OTHER_MACHINES, target, &what, leaders, &|_, _| 0);
+        let mut found = self.find(OTHER_MACHINES, target, (name, data), leaders, &|_, _| 0);
         found.retain(|(process, _)| *process != Process::OtherMachines);
         if self.calls.made_by(OTHER_MACHINES) + found.len() > MAX_CALLS {
             return None;
         }
         let workers = found.iter().map(|(process, _)| process.number()).collect();
         if !found.is_empty() {
+            let what = Content::from_other_machine(worker, name, data);
             self.begin(OTHER_MACHINES, id, &what, found, &|_, _| 0);
         }
         Some(workers)
@@ -48,11 +48,10 @@ impl Exchange {
         (name, data): (&[u8], &[u8]),
         leaders: Leaders<'_>,
     ) {
-        let what = Content::from_other_machine(worker, name, data);
         let target = Target::Leader(Scope::All, leader);
-        let mut found = self.find(OTHER_MACHINES, target, &what, leaders, &|_, _| 0);
+        let mut found = self.find(OTHER_MACHINES, target, (name, data), leaders, &|_, _| 0);
         found.retain(|(process, _)| *process != Process::OtherMachines);
-        self.notify(OTHER_MACHINES, &what, found);
+        self.notify(OTHER_MACHINES, &Content::from_other_machine(worker, name, data), found);
     }
 
     /// A worker of another machine has answered.

@@ -39,15 +39,6 @@ impl<'a> Content<'a> {
         Self { worker, flag: COMMON, leader: None, name, data: data.into() }
     }
 
-    pub(super) fn name(&self) -> &[u8] {
-        self.name
-    }
-
-    /// The length of a frame with it, within this machine.
-    pub(super) fn length(&self) -> usize {
-        Head::LENGTH + self.name.len() + self.data.len()
-    }
-
     fn frame(&self, kind: Kind, number: u64, to: ClientId) -> Outgoing {
         let head = Head { flag: self.flag, worker: self.worker, number, name: self.name, ..Head::new(kind) };
         match self.leader {

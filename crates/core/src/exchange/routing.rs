@@ -1,8 +1,7 @@
 //! Resolves the target of a request.
 
-use super::frame::Status;
+use super::frame::{Head, Status};
 use super::pairs::Published;
-use super::requests::Content;
 use super::{ClientId, Exchange, Leaders, OTHER_MACHINES, Process, Scope, Target};
 use crate::ids::WorkerId;
 
@@ -16,11 +15,10 @@ impl Exchange {
         &mut self,
         from: ClientId,
         target: Target<'_>,
-        what: &Content<'_>,
+        (name, data): (&[u8], &[u8]),
         leaders: Leaders<'_>,
         published: Published<'_>,
     ) -> Vec<Found> {
-        let name = what.name();
         let process = match target {
             Target::Worker(worker) => Ok(Process::Worker(worker)),
             Target::Slot(slot) => self.roster.of_slot(slot).map(Process::Worker).ok_or(Status::Gone),
@@ -36,7 +34,7 @@ impl Exchange {
                 all.push(self.found_on_other_machines());
                 return all;
             }
-            Target::Any => self.least_busy(from, what, published).ok_or(Status::NoHandler),
+            Target::Any => self.least_busy(from, (name, data), published).ok_or(Status::NoHandler),
             Target::All => return self.find_all(name),
         };
         match process {
@@ -85,15 +83,16 @@ impl Exchange {
     fn least_busy(
         &mut self,
         from: ClientId,
-        what: &Content<'_>,
+        (name, data): (&[u8], &[u8]),
         published: Published<'_>,
     ) -> Option<Process> {
+        let length = Head::LENGTH + name.len() + data.len();
         let able = self.roster.all().filter_map(|worker| {
-            let link = self.handler(Process::Worker(worker), what.name())?;
+            let link = self.handler(Process::Worker(worker), name)?;
             let its = self.clients.get(&link)?;
             // One whose inbox is full is used only if all are, and one that is leaving or a standby only if
             // there is no other.
-            let is_full = !its.outbox.has_room(from, what.length());
+            let is_full = !its.outbox.has_room(from, length);
             let served = self.calls.served_by(link) + self.pairs.served_by(link, published);
             Some(((is_full, !self.roster.is_in_service(worker), served), worker))
         });

@@ -129,6 +129,12 @@ impl Kind {
         Self::Disconnected,
         Self::NoBackend,
     ];
+
+    /// Whether the request has ended with it.
+    #[must_use]
+    pub fn ends_request(self) -> bool {
+        !matches!(self, Self::Granted | Self::Listed)
+    }
 }
 
 /// A message to a process.
