@@ -357,3 +357,28 @@ test('events are printed until their reader has ended', { skip }, () =>
     assert.strictEqual(run('stop', '--control', control).status, 0);
   }),
 );
+
+test('stop names a primary that cannot exit, and ends', { skip }, () =>
+  withCommand(async ({ start, run, control, directory }) => {
+    const config = path.join(directory, 'config.js');
+    fs.writeFileSync(config, "process.on('SIGWINCH', () => { for (;;); }); module.exports = {};");
+    const cluster = start(['-w', '1', '--control', control, '--config', config, 'app.js']);
+    await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
+    cluster.kill('SIGWINCH');
+    const blocked = () => JSON.parse(run('status', '--json', '--control', control).stdout).primary.blockedMs;
+    await until('it is blocked', () => blocked() > 1000);
+    const { status, stderr } = run('stop', '--timeout', '3s', '--control', control);
+    const { pid } = cluster;
+    assert.strictEqual(status, 4);
+    assert.match(
+      stderr,
+      new RegExp(
+        `all workers have ended, but the primary \\(pid ${pid}\\) cannot exit: its JavaScript has been`,
+      ),
+    );
+    assert.match(run('stack', 'primary', '--control', control).stdout, /config\.js:1/);
+    const exit = once(cluster, 'exit');
+    cluster.kill('SIGKILL');
+    await exit;
+  }),
+);

@@ -5,7 +5,7 @@ mod init;
 mod look;
 mod start;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -187,6 +187,13 @@ pub(crate) struct Patience {
     /// Stop waiting after this time, with exit code 4; the operation continues [default: wait]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) timeout: Option<Duration>,
+}
+
+impl Patience {
+    /// The end of the wait, which begins now.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        self.timeout.map(|limit| Instant::now() + limit)
+    }
 }
 
 #[derive(Args, Debug)]

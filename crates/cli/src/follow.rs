@@ -2,19 +2,27 @@
 //! result.
 
 use std::process::ExitCode;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use crate::args::{Events, OfSlot, Patience, Reload, Scale, Stack, Stop, Target};
-use crate::connection::{Message, ended, last_lines};
+use crate::connection::{Connection, Message, ended, last_lines};
 use crate::output::{Failure, print, print_json};
 use crate::progress::Progress;
 use crate::{Outcome, find, units};
 
+/// How long the primary may take to exit after its workers, unless the user sets a limit for all of the stop.
+const EXIT_LIMIT: Duration = Duration::from_secs(10);
+
+const STATUS_LIMIT: Duration = Duration::from_secs(2);
+
+/// A primary whose event loop has been active for this long, in ms, counts as blocked.
+const BLOCKED_MS: u64 = 1_000;
+
 pub(crate) fn reload(options: &Reload) -> Outcome {
     let request = json!({ "verb": "reload", "concurrency": options.concurrency });
-    follow("reload", &options.target, request, &options.patience, false)
+    follow("reload", &options.target, request, &options.patience)
 }
 
 pub(crate) fn scale(options: &Scale) -> Outcome {
@@ -22,37 +30,81 @@ pub(crate) fn scale(options: &Scale) -> Outcome {
     let is_difference = options.workers.starts_with(['+', '-']);
     let number = options.workers.parse::<u32>().ok().filter(|_| !is_difference);
     let workers = number.map_or_else(|| json!(options.workers), |number| json!(number));
-    follow("scale", &options.target, json!({ "verb": "scale", "workers": workers }), &options.patience, false)
+    follow("scale", &options.target, json!({ "verb": "scale", "workers": workers }), &options.patience)
 }
 
 pub(crate) fn restart(options: &OfSlot) -> Outcome {
-    follow(
-        "restart",
-        &options.target,
-        json!({ "verb": "restart", "slot": options.slot }),
-        &options.patience,
-        false,
-    )
+    let request = json!({ "verb": "restart", "slot": options.slot });
+    follow("restart", &options.target, request, &options.patience)
 }
 
 pub(crate) fn drain(options: &OfSlot) -> Outcome {
-    follow(
-        "drain",
-        &options.target,
-        json!({ "verb": "drain", "slot": options.slot }),
-        &options.patience,
-        false,
-    )
+    let request = json!({ "verb": "drain", "slot": options.slot });
+    follow("drain", &options.target, request, &options.patience)
 }
 
 pub(crate) fn stop(options: &Stop) -> Outcome {
-    let ms = |time: std::time::Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    let ms = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     let request = json!({
         "verb": "stop",
         "delay": options.delay.map(ms),
         "timeout": options.drain_timeout.map(ms),
     });
-    follow("stop", &options.target, request, &options.patience, true)
+    let deadline = options.patience.deadline();
+    let mut connection = find::connect(&options.target)?;
+    connection.send(request)?;
+    let mut progress = Progress::new("stop");
+    let mut is_ending = false;
+    loop {
+        match connection.receive(deadline)? {
+            Message::Event { name, facts } => {
+                is_ending |= name == "shutdown";
+                progress.on_event(&name, &describe(&name, &facts));
+            }
+            Message::Done(result) => {
+                result?;
+                wait_for_exit(&mut connection, deadline)?;
+                break;
+            }
+            // It may exit before it has answered, for example when it gets a second signal.
+            Message::End if is_ending => break,
+            Message::End => return Err(ended()),
+        }
+    }
+    progress.finish();
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Waits until the primary exits, which closes the socket. Its workers have ended.
+fn wait_for_exit(connection: &mut Connection, deadline: Option<Instant>) -> Result<(), Failure> {
+    let deadline = deadline.unwrap_or_else(|| Instant::now() + EXIT_LIMIT);
+    loop {
+        match connection.receive(Some(deadline)) {
+            Ok(Message::End) => return Ok(()),
+            Ok(_) => {}
+            Err(Failure::TimedOut(_)) => break,
+            Err(failure) => return Err(failure),
+        }
+    }
+    match connection.ask(json!({ "verb": "status" }), Some(STATUS_LIMIT)) {
+        Ok(status) => Err(Failure::TimedOut(still_there(&status))),
+        // It has exited just now.
+        Err(Failure::NotRunning(_)) => Ok(()),
+        Err(failure) => Err(failure),
+    }
+}
+
+/// Describes a primary that does not exit although all workers have ended.
+fn still_there(status: &Value) -> String {
+    let pid = &status["primary"]["pid"];
+    let blocked = status["primary"]["blockedMs"].as_u64().filter(|ms| *ms >= BLOCKED_MS);
+    let why = blocked.map_or_else(
+        || "has not exited".to_owned(),
+        |ms| format!("cannot exit: its JavaScript has been blocked for {}", units::about(ms)),
+    );
+    format!(
+        "all workers have ended, but the primary (pid {pid}) {why}; `rcluster stack primary --pid {pid}` shows what it does, and `kill -KILL {pid}` ends it"
+    )
 }
 
 pub(crate) fn stack(options: &Stack) -> Outcome {
@@ -81,35 +133,17 @@ pub(crate) fn events(options: &Events) -> Outcome {
     }
 }
 
-/// Sends the request, prints events, and waits for the result; with `ends`, also for the end of the primary.
-fn follow(
-    command: &'static str,
-    target: &Target,
-    request: Value,
-    patience: &Patience,
-    ends: bool,
-) -> Outcome {
-    let deadline = patience.timeout.map(|limit| Instant::now() + limit);
+/// Sends the request, prints events, and waits for the result.
+fn follow(command: &'static str, target: &Target, request: Value, patience: &Patience) -> Outcome {
+    let deadline = patience.deadline();
     let mut connection = find::connect(target)?;
     connection.send(request)?;
-    let mut is_ending = false;
     let mut progress = Progress::new(command);
     loop {
         match connection.receive(deadline)? {
-            Message::Event { name, facts } => {
-                is_ending |= name == "shutdown";
-                progress.on_event(&name, &describe(&name, &facts));
-            }
+            Message::Event { name, facts } => progress.on_event(&name, &describe(&name, &facts)),
             Message::Done(result) => {
                 result?;
-                if !ends {
-                    progress.finish();
-                    return Ok(ExitCode::SUCCESS);
-                }
-                is_ending = true;
-            }
-            // The socket closes when the primary exits.
-            Message::End if ends && is_ending => {
                 progress.finish();
                 return Ok(ExitCode::SUCCESS);
             }
@@ -146,6 +180,20 @@ pub(crate) fn describe(name: &str, facts: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_primary_that_does_not_exit_is_named_with_the_reason() {
+        let status = |blocked| json!({ "primary": { "pid": 42, "blockedMs": blocked } });
+        let told = still_there(&status(json!(12_000)));
+        assert!(told.contains("(pid 42) cannot exit: its JavaScript has been blocked for 12s;"), "{told}");
+        assert!(
+            told.contains("`rcluster stack primary --pid 42`") && told.contains("`kill -KILL 42`"),
+            "{told}"
+        );
+        for unknown in [json!(3), json!(null)] {
+            assert!(still_there(&status(unknown)).contains("(pid 42) has not exited;"));
+        }
+    }
 
     #[test]
     fn an_event_is_a_line_without_missing_facts() {

@@ -31,7 +31,7 @@ const HEAD: [&str; 11] = [
 ];
 
 pub(crate) fn run(options: &Status) -> Outcome {
-    let deadline = options.patience.timeout.map(|limit| Instant::now() + limit);
+    let deadline = options.patience.deadline();
     let waits = options.wait.is_some();
     let mut connection = connect(&options.target, deadline.filter(|_| waits))?;
     if waits {
