@@ -51,3 +51,28 @@ test('when its terminal is closed, the cluster drains and ends', { skip }, async
     fs.rmSync(directory, { recursive: true });
   }
 });
+
+test('in the background of a terminal, the signals that it sends have no effect', { skip }, async () => {
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-terminal-'));
+  const app = path.join(directory, 'app.js');
+  fs.writeFileSync(app, APP);
+  const [port] = await freePorts(1);
+  const env = { ...process.env, PORT: String(port), NODE_TEST_CONTEXT: undefined };
+  const command = `'${process.execPath}' '${COMMAND}' start -w 1 --control '${directory}/c' '${app}'`;
+  // With job control, the shell makes a background job a process group of its own. It reads from the terminal.
+  const script = `set -m; ${command} & for signal in TTIN TTOU TERM; do read line; kill -$signal $!; done; wait $!`;
+  try {
+    await onTerminal(['bash', '-c', script], { env }, async (terminal) => {
+      await terminal.shows(/1 worker of app\.js is ready/);
+      for (const signal of ['SIGTTIN', 'SIGTTOU']) {
+        terminal.press('\r');
+        await terminal.shows(new RegExp(`${signal} is ignored in the background of a terminal`));
+      }
+      terminal.press('\r');
+      await terminal.shows(/stopping; the workers have/);
+      assert.strictEqual((await terminal.ended()).code, 0);
+    });
+  } finally {
+    fs.rmSync(directory, { recursive: true });
+  }
+});

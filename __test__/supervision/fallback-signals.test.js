@@ -49,14 +49,13 @@ async function factsOf({ target }) {
   return JSON.parse((await get({ ...target, path: '/' })).body);
 }
 
-test('a worker ignores SIGINT and SIGHUP, also if the app does not load rcluster', { skip }, () =>
+test('a worker ignores SIGINT, SIGQUIT and SIGHUP, also if the app does not load rcluster', { skip }, () =>
   withFallback(
     { workers: 1 },
     async (app) => {
       const [{ pid }] = app.workers;
       const end = await begin(app);
-      process.kill(pid, 'SIGINT');
-      process.kill(pid, 'SIGHUP');
+      for (const signal of ['SIGINT', 'SIGQUIT', 'SIGHUP']) process.kill(pid, signal);
       assert.strictEqual(await end(), 'begun, ended');
       assert.deepStrictEqual(await factsOf(app), { pid, execArgv: [] });
     },

@@ -8,7 +8,7 @@ const { withSupervised } = require('../../testing/supervised.js');
 const { HttpLoad } = require('../../testing/http-load.js');
 const { exchange, hold } = require('../../testing/clients.js');
 
-for (const signal of ['SIGTERM', 'SIGINT']) {
+for (const signal of ['SIGTERM', 'SIGINT', 'SIGQUIT']) {
   test(`${signal} to the primary`, () =>
     withSupervised({ workers: 2 }, async (app) => {
       process.kill(app.pid, signal);
@@ -24,12 +24,14 @@ for (const signal of ['SIGTERM', 'SIGINT']) {
     }));
 }
 
-test('SIGINT to the whole group, as a terminal sends it', () =>
-  withSupervised({ workers: 2 }, async (app) => {
-    process.kill(-app.pid, 'SIGINT');
-    assert.deepStrictEqual(await app.ended(), { code: 0, signal: null });
-    assert.ok(app.marks.every(({ mark, data }) => mark !== 'exit' || data.code === 0));
-  }));
+for (const signal of ['SIGINT', 'SIGQUIT']) {
+  test(`${signal} to the whole group, as a terminal sends it`, () =>
+    withSupervised({ workers: 2 }, async (app) => {
+      process.kill(-app.pid, signal);
+      assert.deepStrictEqual(await app.ended(), { code: 0, signal: null });
+      assert.ok(app.marks.every(({ mark, data }) => mark !== 'exit' || data.code === 0));
+    }));
+}
 
 test('a second Ctrl-C, after all workers have ended, has no effect', () =>
   withSupervised(

@@ -9,6 +9,7 @@ const { Array, Error, JSON, realProcess: process } = require('../globals');
 const { later } = require('../later');
 const { loadBinding } = require('../load-binding');
 const { isOptions } = require('../option-keys');
+const { listenToOperators } = require('./signals');
 
 /** @type {() => typeof import('../stderr')} */
 const stderr = later('stderr');
@@ -64,11 +65,7 @@ async function start({ app, args, cwd, config, envFile, watch, options, early })
     const recycle = isObject ? { ...given.recycle, ...options.recycle } : given.recycle;
     const defaults = watch === null ? {} : WHILE_WATCHING;
     const supervisor = cluster.supervise({ ...defaults, ...given, ...options, recycle });
-    // Supervision logs failures.
-    const ignore = () => {};
-    process.on('SIGHUP', () =>
-      hasLostTerminal() ? supervisor.shutdown() : supervisor.reload().catch(ignore),
-    );
+    listenToOperators(supervisor);
     tellWhenReady(supervisor, app);
     supervisor.once('shutdown', ({ gaveUp, timeout }) => {
       // Otherwise the log says why it ends.
@@ -87,13 +84,6 @@ async function start({ app, args, cwd, config, envFile, watch, options, early })
     stderr().writeLine(`rcluster: ${isOfFile ? `${path.relative('', config)}: ` : ''}${message}`);
     process.exitCode = 2;
   }
-}
-
-/** Whether stderr is a terminal that has been closed. */
-function hasLostTerminal() {
-  const facts = fs.fstatSync(2);
-  // Devices with the major number 1, such as /dev/null, have never been terminals.
-  return facts.isCharacterDevice() && facts.rdev >> 8 !== 1 && !require('node:tty').isatty(2);
 }
 
 /**

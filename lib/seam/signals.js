@@ -101,7 +101,7 @@ function listenBeside(signal, act) {
  * @param {{ hold(): void }} exits held back if a library acts on such a signal
  */
 function ignoreTerminal(exits) {
-  for (const signal of /** @type {const} */ (['SIGINT', 'SIGHUP'])) {
+  for (const signal of /** @type {const} */ (['SIGINT', 'SIGQUIT', 'SIGHUP'])) {
     listenBeside(signal, (hasOthers) => hasOthers && exits.hold());
   }
 }

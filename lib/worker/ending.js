@@ -24,7 +24,7 @@ class Ending {
   #cleansUp = false;
   /** @type {() => void} */
   #askToEnd;
-  #hold = createExitHold(['SIGTERM', 'SIGINT', 'SIGHUP'], (/** @type {any} */ code) =>
+  #hold = createExitHold(['SIGTERM', 'SIGINT', 'SIGQUIT', 'SIGHUP'], (/** @type {any} */ code) =>
     this.#onHeldExit(code),
   );
 

@@ -35,7 +35,7 @@ const { fields, time, whole } = require('./rules');
  * }} Cluster
  */
 
-const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT']);
+const SIGNALS = /** @type {const} */ (['SIGTERM', 'SIGINT', 'SIGQUIT']);
 
 /**
  * Signals within this time, in ms, count as one Ctrl-C: npm forwards a signal that the terminal has already
