@@ -69,7 +69,19 @@ const EVENTS = [
   ['drained', { ...about, resources: {} }, 'info', /has drained/],
   ['unresponsive', { ...about, blockedFor: 5000, stack: 'at f (a.js:1)' }, 'warn', /5 s.*\n.*a\.js:1/],
   ['unresponsive', { ...about, blockedFor: 5000, stack: null }, 'warn', /slot 0\) .*5 s/],
-  ['recycle', { ...about, cause: 'memory', value: 9, limit: 8 }, 'info', /memory 9.* 8 /],
+  [
+    'recycle',
+    { ...about, cause: 'memory', value: 538_968_064, limit: 524_288_000 },
+    'warn',
+    /is recycled: it uses 514M of memory, and its limit, with jitter, is 500M$/,
+  ],
+  [
+    'recycle',
+    { ...about, cause: 'age', value: 90_000, limit: 89_000 },
+    'info',
+    /is recycled: it is 90 s old$/,
+  ],
+  ['recycle', { ...about, cause: 'connections', value: 9, limit: 8 }, 'info', /has received 9 connections$/],
   ['reload', { phase: 'start', slots: 2, concurrency: 1 }, 'info', /2 workers/],
   ['reload', { phase: 'done', tookMs: 20 }, 'info', /20 ms/],
   [

@@ -37,6 +37,11 @@ function time(ms) {
   return ms < 1000 ? `${ms} ms` : `${Math.round(ms / 100) / 10} s`;
 }
 
+/** As the command line takes it. @param {number} bytes */
+function megabytes(bytes) {
+  return `${Math.round(bytes / 2 ** 18) / 4}M`;
+}
+
 /**
  * @param {number} count
  * @param {string} noun its plural has an s
@@ -80,6 +85,14 @@ function summaryOfThrown({ detail }) {
   return line;
 }
 
+/** Which limit a worker has reached, by the cause of 'recycle'. */
+const EXCESS = {
+  memory: (/** @type {Facts} */ { value, limit }) =>
+    `it uses ${megabytes(value)} of memory, and its limit, with jitter, is ${megabytes(limit)}`,
+  age: (/** @type {Facts} */ { value }) => `it is ${time(value)} old`,
+  connections: (/** @type {Facts} */ { value }) => `it has received ${counted(value, 'connection')}`,
+};
+
 /** @type {Record<string, (facts: Facts) => Line>} */
 const LINES = {
   spawn: (facts) => info(`${subject(facts)} is started: ${facts.cause}`),
@@ -113,8 +126,11 @@ const LINES = {
       `${subject(facts)} has been unresponsive for ${time(facts.blockedFor)} and is replaced${stack}`,
     );
   },
-  recycle: (facts) =>
-    info(`${subject(facts)} is recycled: ${facts.cause} ${facts.value}, where ${facts.limit} is the limit`),
+  recycle: (facts) => {
+    const text = `${subject(facts)} is recycled: ${EXCESS[/** @type {keyof typeof EXCESS} */ (facts.cause)](facts)}`;
+    // Often the sign of a leak, whereas the other limits are reached in any healthy cluster.
+    return facts.cause === 'memory' ? warn(text) : info(text);
+  },
   reload: ({ phase, slots, tookMs, reason, reloaded }) => {
     if (phase === 'start') return info(`a reload of ${counted(slots, 'worker')} begins`);
     if (phase === 'done') return info(`the reload is done, after ${time(tookMs)}`);
