@@ -101,6 +101,8 @@ export interface Status {
     elu: number | null;
     /** The 99th percentile of the duration of its turns in the last 5 to 10 s, in ms: how long an event may wait. Null if there were none. */
     delayP99Ms: number | null;
+    /** Whether its event loop does not turn although it has something to do. Null if it is not Node or still starting. */
+    blocked: boolean | null;
     /** For how long it has been blocked, in ms; null unless `unresponsiveAfter` is set. */
     blockedMs: number | null;
     /** Open connections, as reported by its worker. */

@@ -85,6 +85,19 @@ test('a blocked worker is shown as blocked, if workers are watched', { skip }, (
   }),
 );
 
+test('a worker in an endless loop is shown as blocked, without clients and without a limit', { skip }, () =>
+  withStatus({ workers: 2 }, async (app, client) => {
+    const look = async () => (await client.status()).slots.map(({ blocked }) => blocked).sort();
+    assert.deepStrictEqual(await look(), [false, false]);
+    const hung = app.ask('hang').catch(() => {});
+    // The other one is idle.
+    await until('one is blocked', async () => (await look())[1]);
+    assert.deepStrictEqual(await look(), [false, true]);
+    app.child.kill('SIGKILL');
+    await hung;
+  }),
+);
+
 test('each reload is a generation', { skip }, () =>
   withStatus({ workers: 2 }, async (app, client) => {
     const generations = async () => {

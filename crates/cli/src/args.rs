@@ -55,7 +55,7 @@ pub(crate) enum Command {
     #[command(
         visible_alias = "ps",
         aliases = ["ls", "list", "stats", "info"],
-        after_help = "LOOP is the share of time in which the event loop is busy. While it is blocked, LOOP stays as it was, and CPU TIME grows.
+        after_help = "LOOP is the share of time in which the event loop is busy. While STATE is blocked, LOOP stays as it was.
 OPEN is the number of open connections, CLIENTS that of all since the worker's start.
 
 Example:

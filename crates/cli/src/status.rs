@@ -148,12 +148,13 @@ fn rows(status: &Value) -> Vec<Vec<String>> {
     slots.iter().map(|slot| row(slot, has_blocked(status, slot))).collect()
 }
 
-/// Whether the event loop of the slot's worker is blocked: as supervision sees it, or because the worker does not
-/// receive the connections that are passed to it.
+/// Whether the event loop of the slot's worker is blocked: as the control thread or supervision sees it, or because the
+/// worker does not receive the connections that are passed to it.
 pub(crate) fn has_blocked(status: &Value, slot: &Value) -> bool {
     let workers = status["dispatcher"]["workers"].as_array().map_or(&[][..], Vec::as_slice);
     let passed = workers.iter().find(|it| it["id"] == slot["worker"] && it["id"].is_u64());
-    slot["blockedMs"].as_u64().is_some_and(|ms| ms > 0)
+    slot["blocked"] == json!(true)
+        || slot["blockedMs"].as_u64().is_some_and(|ms| ms > 0)
         || passed.is_some_and(|it| it["blocked"] == json!(true))
 }
 
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_does_not_receive_its_connections_is_blocked() {
+    fn a_worker_that_does_not_turn_or_receive_its_connections_is_blocked() {
         let mut status = status(&["serving", "serving"], false);
         status["slots"][0]["worker"] = json!(7);
         status["slots"][1]["worker"] = json!(8);
@@ -300,6 +301,11 @@ mod tests {
             json!({ "workers": [{ "id": 7, "blocked": false }, { "id": 8, "blocked": true }] });
         let shown = |status: &Value| rows(status).iter().map(|row| row[2].clone()).collect::<Vec<_>>();
         assert_eq!(shown(&status), ["serving", "blocked"]);
+        status["slots"][0]["blocked"] = json!(false);
+        assert_eq!(shown(&status), ["serving", "blocked"]);
+        status["slots"][0]["blocked"] = json!(true);
+        assert_eq!(shown(&status), ["blocked", "blocked"]);
+        status["slots"][0]["blocked"] = json!(false);
         status["slots"][0]["blockedMs"] = json!(3000);
         assert_eq!(shown(&status), ["blocked", "blocked"]);
     }

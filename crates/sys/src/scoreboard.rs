@@ -10,8 +10,8 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
-use self::event_loop::EventLoopLines;
 pub use self::event_loop::{CLASSES, EventLoopLook};
+use self::event_loop::{EventLoopLines, nanos};
 use super::error::SysError;
 use super::segment::{Segment, reserve};
 
@@ -43,6 +43,8 @@ struct WorkerLine {
     busy: AtomicU64,
     /// The number of clients that it has received: new connections that it has not returned.
     clients: AtomicU64,
+    /// When the last turn of its event loop ended, in nanoseconds of the monotonic clock.
+    last_turn: AtomicU64,
 }
 
 /// Written by the primary; the worker only clears the request.
@@ -168,6 +170,12 @@ impl Scoreboard {
         self.page().worker.turns.load(Ordering::Relaxed)
     }
 
+    /// When the last turn of the worker's event loop ended, by the monotonic clock. Untrusted.
+    #[must_use]
+    pub fn last_turn(&self) -> Duration {
+        Duration::from_nanos(self.page().worker.last_turn.load(Ordering::Relaxed))
+    }
+
     /// The busy time of the worker's event loop up to its last turn. Untrusted.
     #[must_use]
     pub fn busy(&self) -> Duration {
@@ -189,7 +197,8 @@ impl Scoreboard {
         event_loop.turn(now, before, class(busy.saturating_sub(before)));
         // Only the event loop's thread writes, so the addition need not be atomic.
         worker.turns.store(worker.turns.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        worker.busy.store(u64::try_from(busy.as_nanos()).unwrap_or(u64::MAX), Ordering::Relaxed);
+        worker.busy.store(nanos(busy), Ordering::Relaxed);
+        worker.last_turn.store(nanos(now), Ordering::Relaxed);
     }
 
     /// The primary's side: sets the worker's slot.
@@ -241,6 +250,7 @@ mod tests {
         worker.turn(Duration::from_secs(10), Duration::from_millis(5), class);
         worker.turn(Duration::from_secs(11), Duration::from_millis(7), class);
         assert_eq!((primary.turns(), primary.busy()), (2, Duration::from_millis(7)));
+        assert_eq!(primary.last_turn(), Duration::from_secs(11));
         let look = primary.event_loop(Duration::from_secs(12)).unwrap();
         assert_eq!(
             (look.turns[5], look.turns[2], look.recent_turns[5]),

@@ -31,7 +31,7 @@ const PAGE: &str = include_str!("http/page.html");
 /// The page may load nothing else and may not be framed. Its script and style are allowed by their hashes, so
 /// injected code does not run. A test checks the hashes.
 const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; \
-    script-src 'sha256-gHkPqM1tiTIIZjo2DqkeTzl3W1QbsezXulK1JACbSg0='; \
+    script-src 'sha256-MLCeAyDlfPAc53yrGuztFewTfGzUFFub+VP4X31GOa8='; \
     style-src 'sha256-l+qeTFABESWAkeZQQFE3bHEqnxB4tzivPkAkdZjPHYw='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
     Referrer-Policy: no-referrer\r\n";
@@ -110,6 +110,8 @@ impl Shell {
             }
             HttpEvent::FeedDue => self.feed_status(),
         }
+        // A ping to a worker may have failed.
+        self.give_answers();
     }
 
     /// Answers a client. A client that is gone gets nothing.
@@ -126,11 +128,10 @@ impl Shell {
                 }
                 blocked => Response::probe(blocked),
             },
-            Route::Status => match self.document() {
-                Some(document) => {
+            Route::Status => match self.whole_status() {
+                Some(status) => {
                     return respond_later(answer, async move {
-                        let (document, _) = document.await;
-                        match serde_json::to_vec(&document) {
+                        match serde_json::to_vec(&status.await) {
                             Ok(text) => Response::ok("application/json", text),
                             Err(error) => Response::text(500, &error.to_string()),
                         }

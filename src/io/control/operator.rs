@@ -6,6 +6,7 @@
 //! buffers. A client that does not read its answers is not read from, and one that does not read its events
 //! is cut off, so clients cannot delay one another.
 
+mod blocked;
 mod client;
 mod examine;
 mod listener;

@@ -33,6 +33,22 @@ const LAST_READ: Duration = Duration::from_millis(100);
 /// The polling interval for workers whose end the kernel cannot report.
 pub(super) const POLL: Duration = Duration::from_millis(100);
 
+/// An event loop that has turned within this time is not blocked.
+const STILL: Duration = Duration::from_secs(1);
+
+/// An event loop that has not turned lately.
+pub(super) struct StillLoop {
+    board: Arc<Scoreboard>,
+    /// The number of its turns so far.
+    turns: u64,
+}
+
+impl StillLoop {
+    pub(super) fn has_turned(&self) -> bool {
+        self.board.turns() != self.turns
+    }
+}
+
 /// A worker, until it has been reaped.
 pub(super) struct WorkerHandle {
     pub(super) pidfd: Arc<OwnedFd>,
@@ -43,6 +59,8 @@ pub(super) struct WorkerHandle {
     /// Closed together with the socket: the hang-up ends a worker whose event loop is blocked.
     lifeline: Option<Arc<Lifeline>>,
     board: Arc<Scoreboard>,
+    /// The number of turns of its event loop at its last ping.
+    pinged_at: Option<u64>,
     /// Whether it has reported that it listens on an address of its own.
     pub(super) listens_alone: bool,
     /// `None` unless it is supervised.
@@ -96,7 +114,19 @@ impl WorkerHandle {
             // The send fails only if the control thread has stopped.
             let _stopped = events.send(ThreadEvent::Ended(worker)).await;
         });
-        (Self { pidfd, slot, socket, lifeline, board, listens_alone: false, supervised: None }, failure)
+        (
+            Self {
+                pidfd,
+                slot,
+                socket,
+                lifeline,
+                board,
+                pinged_at: None,
+                listens_alone: false,
+                supervised: None,
+            },
+            failure,
+        )
     }
 
     /// Whether its control socket can be used.
@@ -184,6 +214,18 @@ impl WorkerHandle {
         let EventLoopLook { recent_turns: turns, recent_busy: busy, recent: time, .. } =
             self.board.event_loop(monotonic())?;
         Some(RecentTurns { busy, time, turns })
+    }
+
+    /// Its event loop, if that has not turned lately: it is idle or blocked.
+    pub(super) fn still_loop(&self) -> Option<StillLoop> {
+        let board = Arc::clone(&self.board);
+        let (turns, since) = (board.turns(), monotonic().saturating_sub(board.last_turn()));
+        (turns > 0 && since >= STILL && self.is_linked()).then_some(StillLoop { board, turns })
+    }
+
+    /// Whether to ping a still event loop: once, because a blocked one does not read.
+    pub(super) fn take_ping(&mut self, event_loop: &StillLoop) -> bool {
+        self.pinged_at.replace(event_loop.turns) != Some(event_loop.turns)
     }
 
     /// How long its event loop has been busy in total. `None` for an external program.

@@ -13,7 +13,7 @@ use super::messages::{Event, ThreadEvent};
 use super::reaper::{Reaped, Reaper};
 use super::socket::SocketError;
 use super::stack::{OnStack, STACK_LIMIT};
-use super::worker::{SupervisedWorker, WorkerHandle};
+use super::worker::{StillLoop, SupervisedWorker, WorkerHandle};
 use rcluster_core::control::supervise::{ExitKind, KillSignal, Stats, Vitals};
 use rcluster_core::frames::ToWorker;
 use rcluster_core::ids::{Slot, WorkerId};
@@ -138,6 +138,17 @@ impl Workers {
     /// Samples of all supervised workers.
     pub(super) fn vitals(&self) -> Vec<(WorkerId, Vitals)> {
         self.all.iter().filter_map(|(&worker, handle)| Some((worker, handle.vitals()?))).collect()
+    }
+
+    /// The event loops of supervised workers that have not turned lately.
+    pub(super) fn still_loops(&self) -> Vec<(WorkerId, StillLoop)> {
+        let supervised = self.all.iter().filter(|(_, handle)| handle.supervised.is_some());
+        supervised.filter_map(|(&worker, handle)| Some((worker, handle.still_loop()?))).collect()
+    }
+
+    /// See [`WorkerHandle::take_ping`].
+    pub(super) fn take_ping(&mut self, worker: WorkerId, event_loop: &StillLoop) -> bool {
+        self.all.get_mut(&worker).is_some_and(|handle| handle.take_ping(event_loop))
     }
 
     /// The resources that the supervised workers with a slot have used so far.

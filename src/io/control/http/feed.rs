@@ -116,17 +116,16 @@ impl Shell {
     }
 
     /// Sends the status document to the followers.
-    pub(super) fn feed_status(&self) {
+    pub(super) fn feed_status(&mut self) {
         // Building the document is expensive, and usually there are no followers.
         if !self.http.feed.is_followed() {
             return;
         }
-        let Some(document) = self.document() else { return };
+        let Some(status) = self.whole_status() else { return };
         let frames = self.http.feed.frames.clone();
         tokio::task::spawn_local(async move {
-            let (document, _) = document.await;
-            if let Ok(document) = serde_json::to_value(document) {
-                let _no_followers = frames.send(frame("status", &document));
+            if let Ok(status) = serde_json::to_value(status.await) {
+                let _no_followers = frames.send(frame("status", &status));
             }
         });
     }

@@ -24,16 +24,29 @@ const LIMIT: Duration = Duration::from_millis(500);
 
 impl Shell {
     pub(super) fn find_status(&mut self, client: ClientId, id: Id) {
-        let Some(document) = self.document() else { return };
+        let Some(status) = self.whole_status() else { return };
         self.answer_in_turn(client, async move |handled| {
-            let (document, _) = document.await;
-            let found = serde_json::to_value(document)
+            let found = serde_json::to_value(status.await)
                 .map_err(|error| Unavailable { code: "ERR_RCLUSTER_FAILED", message: error.to_string() });
             OperatorEvent::FoundInTurn(client, id, found, handled)
         });
     }
 
-    /// The status document, and the dispatcher's report for it. `None` if the cluster is not supervised.
+    /// The status document with everything in it. `None` if the cluster is not supervised.
+    pub(in crate::io::control) fn whole_status(&mut self) -> Option<impl Future<Output = Status> + use<>> {
+        let document = self.document()?;
+        let blocked = self.blocked_workers();
+        Some(async move {
+            let ((mut status, _), blocked) = tokio::join!(document, blocked);
+            // Other workers are no Node, or are still starting.
+            for slot in status.slots.iter_mut().filter(|slot| slot.busy.is_some()) {
+                slot.blocked = slot.worker.map(|worker| blocked.contains(&worker));
+            }
+            status
+        })
+    }
+
+    /// The status document without the blocked workers, and the dispatcher's report for it. `None` if the cluster is not supervised.
     pub(in crate::io::control) fn document(
         &self,
     ) -> Option<impl Future<Output = (Status, Option<Report>)> + use<>> {

@@ -150,6 +150,8 @@ pub struct SlotStatus {
     /// wait.
     #[serde(rename = "delayP99Ms")]
     pub delay_p99: Option<f64>,
+    /// Whether its worker's event loop does not turn although it has something to do; null if that is unknown.
+    pub blocked: Option<bool>,
     /// How long its worker has been blocked, in ms; null unless `unresponsiveAfter` is set.
     pub blocked_ms: Option<u64>,
     /// CPU time, memory and descriptors of its worker.
@@ -346,6 +348,7 @@ impl SlotStatus {
             busy: None,
             elu: None,
             delay_p99: None,
+            blocked: None,
             blocked_ms: stats.blocked.map(milliseconds),
             figures: ProcessFigures::default(),
             connections: None,
