@@ -402,6 +402,8 @@ export interface SharedStore<V = any> {
   ): this;
   /** How many listeners there are. */
   listenerCount(event: string): number;
+  /** Sets the number of listeners of an event above which Node warns of a leak: 10 by default, 0 for none. */
+  setMaxListeners(limit: number): this;
 }
 
 /** A listener of `'change'`. A `synced` event only follows the content after a `resync`. */
@@ -453,6 +455,7 @@ export interface PolledStore<V = any> extends Pick<
   | 'off'
   | 'removeListener'
   | 'listenerCount'
+  | 'setMaxListeners'
 > {
   stats(): { keys: number; revision: number; source: SharedSourceStats };
 }

@@ -104,6 +104,13 @@ test('invalid events and listeners are refused', { skip }, () => {
   assert.strictEqual(store.listenerCount('change'), 0);
 });
 
+test('Node warns of more than ten listeners, unless the limit is raised', { skip }, () => {
+  const many = `for (let i = 0; i < 11; i++) store.on('change', () => {});`;
+  const warned = run(many);
+  assert.match(warned.stderr, /MaxListenersExceededWarning: .*11 change listeners/);
+  assert.deepStrictEqual(run(`store.setMaxListeners(11); ${many}`), { status: 0, stdout: '', stderr: '' });
+});
+
 test('listeners do not keep the process alive', { skip }, () => {
   const { status, stderr } = run(`store.on('change', () => {}); void store.set('key', 1);`);
   assert.deepStrictEqual([status, stderr], [0, '']);

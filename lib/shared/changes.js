@@ -70,6 +70,11 @@ class Changes {
     return this.#emitter.listenerCount(name);
   }
 
+  /** @param {number} limit */
+  setMaxListeners(limit) {
+    this.#emitter.setMaxListeners(limit);
+  }
+
   /** @param {string} name */
   #begin(name) {
     if (name in this.#running || !Object.keys(this.#origins).includes(name)) return;
@@ -156,6 +161,12 @@ class Listened {
   /** @param {string} name */
   listenerCount(name) {
     return this.#changes.count(name);
+  }
+
+  /** @param {number} limit */
+  setMaxListeners(limit) {
+    this.#changes.setMaxListeners(limit);
+    return this;
   }
 }
 
