@@ -61,6 +61,10 @@ pub fn keys(prefix: &str, store: &str, writer: &str) -> [String; 5] {
             c => tag.push(c),
         }
     }
+    if tag.is_empty() {
+        // Redis ignores an empty tag. No other name has this one.
+        tag.push('%');
+    }
     let key = |what: &str| format!("{prefix}{{{tag}}}:{what}");
     [key("values"), key("facts"), key("ends"), key("changes"), format!("{}:{writer}", key("writer"))]
 }
@@ -74,5 +78,6 @@ mod tests {
         assert_eq!(keys("rcluster:", "a", "w")[0], "rcluster:{a}:values");
         assert_eq!(keys("rcluster:", "a", "w")[4], "rcluster:{a}:writer:w");
         assert_eq!(keys("", "}{%", "w")[1], "{%7D%7B%25}:facts");
+        assert_eq!(keys("", "", "w")[1], "{%}:facts", "an empty tag would be none");
     }
 }
