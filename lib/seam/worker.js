@@ -174,14 +174,10 @@ function learnHandleClass(kind, blankSocket) {
 
 /**
  * For datagrams, the app's own socket shows the class.
- * @param {any} socket
- * @returns {boolean} false if the app has closed the socket
+ * @param {any} socket which is open
  */
 function learnDatagramClass(socket) {
-  const handle = handleOf(socket);
-  if (handle === null) return false;
-  classes.set('udp', handle.constructor);
-  return true;
+  classes.set('udp', handleOf(socket).constructor);
 }
 
 /**

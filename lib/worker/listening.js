@@ -126,6 +126,8 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
       own.open({ ...options, address }, callback);
       return;
     }
+    // net passes a number. Now, because the app may close the socket before the answer is here.
+    if (typeof options.addressType === 'string') seam.learnDatagramClass(owner);
     const index = indexes.take([address, options.port, options.addressType, options.fd].join(':'));
     const request = {
       act: 'queryServer',
@@ -148,12 +150,10 @@ module.exports = function createListening(cluster, link, addresses, onOwner) {
       if (typeof owner._setServerData === 'function') owner._setServerData(reply.data);
       const { listener } = reply;
       // It came along, and this process had no room for it.
-      const isLost = reply.shared && fd < 0;
-      if (isLost || (reply.kind === 'udp' && !seam.learnDatagramClass(owner))) {
+      if (reply.shared && fd < 0) {
         turnDown(fd, index);
         tell({ act: 'close', listener });
-        // A closed socket needs no answer.
-        if (isLost) callback(-errors().EMFILE, null);
+        callback(-errors().EMFILE, null);
         return;
       }
       onOwner(owner);
