@@ -1,6 +1,8 @@
 'use strict';
 
 const { Buffer, JSON, Map, Number, Object, Promise, Set, Symbol } = require('../globals');
+const { invalidType, invalidValue } = require('../errors');
+const { isOptions, refuseUnknownKeys } = require('../option-keys');
 const { failure, open, placesOf } = require('./places');
 
 /**
@@ -22,15 +24,31 @@ function tailOf({ stderrTail }) {
 }
 
 /**
+ * Checks the options of a method, which may be left out.
+ * @template {object} T
+ * @param {T | undefined} options
+ * @param {readonly (keyof T & string)[]} known
+ * @returns {T}
+ */
+function checked(options, known) {
+  if (options === undefined) return /** @type {T} */ ({});
+  if (!isOptions(options)) throw invalidType('options', 'object', options);
+  refuseUnknownKeys(options, known, (key) => `The "options.${key}" option`);
+  return options;
+}
+
+/**
  * Connects to a cluster.
  * @param {ConnectOptions} options
  * @returns {Promise<ControlClient>}
  */
-async function connect({ control, pid, signal } = {}) {
+async function connect(options) {
+  const { control, pid, signal } = checked(options, ['control', 'pid', 'signal']);
   const isNamed = control === undefined ? Number.isInteger(pid) : typeof control === 'string';
   if (!isNamed) {
-    const message = 'Name the cluster by "control", an address, or by "pid", a process id';
-    throw failure('ERR_INVALID_ARG_VALUE', message);
+    throw invalidValue(
+      'Name the cluster by "options.control", the address of its control socket, or by "options.pid", the process id of its primary; in a worker, { pid: process.ppid }',
+    );
   }
   const places = control === undefined ? placesOf(/** @type {number} */ (pid)) : [control];
   let cause;
@@ -99,11 +117,13 @@ class ControlClient {
    * @param {{ onEvent?: EventListener }} [options]
    */
   async scale(workers, options) {
-    await this.#ask({ verb: 'scale', workers }, options?.onEvent);
+    const { onEvent } = checked(options, ['onEvent']);
+    await this.#ask({ verb: 'scale', workers }, onEvent);
   }
 
   /** @param {{ concurrency?: number, onEvent?: EventListener }} [options] */
-  async reload({ concurrency, onEvent } = {}) {
+  async reload(options) {
+    const { concurrency, onEvent } = checked(options, ['concurrency', 'onEvent']);
     await this.#ask({ verb: 'reload', concurrency }, onEvent);
   }
 
@@ -112,7 +132,8 @@ class ControlClient {
    * @param {{ onEvent?: EventListener }} [options]
    */
   async restart(slot, options) {
-    await this.#ask({ verb: 'restart', slot }, options?.onEvent);
+    const { onEvent } = checked(options, ['onEvent']);
+    await this.#ask({ verb: 'restart', slot }, onEvent);
   }
 
   /**
@@ -120,7 +141,8 @@ class ControlClient {
    * @param {{ onEvent?: EventListener }} [options]
    */
   async drain(slot, options) {
-    await this.#ask({ verb: 'drain', slot }, options?.onEvent);
+    const { onEvent } = checked(options, ['onEvent']);
+    await this.#ask({ verb: 'drain', slot }, onEvent);
   }
 
   /** @param {number | 'primary'} slot */
@@ -132,7 +154,8 @@ class ControlClient {
    * @param {number | 'primary'} slot
    * @param {{ duration?: number }} [options]
    */
-  async profile(slot, { duration } = {}) {
+  async profile(slot, options) {
+    const { duration } = checked(options, ['duration']);
     const pieces = [];
     for await (const piece of this.#pieces({ verb: 'profile', slot, duration })) pieces.push(piece);
     return `${Buffer.concat(pieces)}`;
@@ -148,7 +171,8 @@ class ControlClient {
    * @param {{ off?: boolean }} [options]
    * @returns {Promise<string | null>}
    */
-  async inspect(slot, { off } = {}) {
+  async inspect(slot, options) {
+    const { off } = checked(options, ['off']);
     const { url } = await this.#ask({ verb: 'inspect', slot, off });
     return url;
   }
@@ -163,7 +187,8 @@ class ControlClient {
   }
 
   /** @param {{ delay?: number, timeout?: number, onEvent?: EventListener }} [options] */
-  async stop({ delay, timeout, onEvent } = {}) {
+  async stop(options) {
+    const { delay, timeout, onEvent } = checked(options, ['delay', 'timeout', 'onEvent']);
     await this.#ask({ verb: 'stop', delay, timeout }, onEvent);
   }
 
@@ -177,7 +202,8 @@ class ControlClient {
   }
 
   /** @param {{ slot?: number, lines?: number }} [options] @returns {Promise<LogLine[]>} */
-  async logs({ slot, lines } = {}) {
+  async logs(options) {
+    const { slot, lines } = checked(options, ['slot', 'lines']);
     return (await this.#ask({ verb: 'logs', slot, lines })).lines;
   }
 
@@ -186,7 +212,8 @@ class ControlClient {
    * @yields {LogLine}
    * @returns {AsyncGenerator<LogLine, void, void>}
    */
-  async *followLogs({ slot, lines, onLost } = {}) {
+  async *followLogs(options) {
+    const { slot, lines, onLost } = checked(options, ['slot', 'lines', 'onLost']);
     const recent = (/** @type {{ lines: LogLine[] }} */ result) =>
       result.lines.map((facts) => ({ event: 'log', facts }));
     for await (const { event, facts } of this.#stream({ verb: 'logs', slot, lines, follow: true }, recent)) {

@@ -1,8 +1,12 @@
 'use strict';
 
+const { existsSync, readFileSync } = require('node:fs');
 const net = require('node:net');
 const path = require('node:path');
 const { Error, Number, Object, Promise, realProcess: process } = require('../globals');
+
+/** The kernel's list of Unix sockets. */
+const SOCKETS = '/proc/net/unix';
 
 /**
  * @param {string} code
@@ -26,6 +30,15 @@ function placesOf(pid) {
   return places;
 }
 
+/** Whether there is a socket with an abstract name. @param {string} place `@name` */
+function isBound(place) {
+  // Where it cannot be read, there may be one.
+  if (!existsSync(SOCKETS)) return true;
+  return readFileSync(SOCKETS, 'utf8')
+    .split('\n')
+    .some((line) => line.endsWith(` ${place}`));
+}
+
 /**
  * @param {string} place a path or `@name`
  * @param {AbortSignal} [signal] destroys the socket, also later
@@ -33,6 +46,9 @@ function placesOf(pid) {
  */
 function open(place, signal) {
   if (place.startsWith('@') && Number(process.versions.node.split('.')[0]) < 22) {
+    if (!isBound(place)) {
+      return Promise.reject(failure('ERR_RCLUSTER_NOT_RUNNING', `No cluster listens at ${place}`));
+    }
     const message = `${place} is an abstract name, to which Node ${process.versions.node} cannot connect`;
     return Promise.reject(failure('ERR_RCLUSTER_UNSUPPORTED_NODE', message));
   }
