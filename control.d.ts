@@ -124,6 +124,8 @@ export interface Status {
       reason: 'exit' | 'signal' | 'exception' | 'startup' | 'hang' | 'oom';
       /** The reason as text. */
       detail: string;
+      /** The error that it has printed last on stderr, without the stack; null if there is none, or `stderrTail` is null. */
+      error: string | null;
       at: number;
       /** Its last lines on stderr; null if its stderr does not go through the primary. */
       stderrTail: string[] | null;

@@ -197,6 +197,8 @@ export interface AboutEnd {
   signal: string | null;
   /** The reason as text. */
   reason: string;
+  /** The error that it has printed last on stderr, without the stack; null if there is none, or `stderrTail` is null. */
+  error: string | null;
   /** Whether it had been ready. */
   phase: 'start-up' | 'service';
   /** The last lines that it has written to stderr, at most 50; null if that does not go through the primary. */
@@ -329,6 +331,8 @@ export interface SupervisorStats {
       reason: 'exit' | 'signal' | 'exception' | 'startup' | 'hang' | 'oom';
       /** The reason as text. */
       detail: string;
+      /** The error that it has printed last on stderr, without the stack; null if there is none, or `stderrTail` is null. */
+      error: string | null;
       at: number;
       /** The last lines that it has written to stderr, at most 50; null if that does not go through the primary. */
       stderrTail: string[] | null;

@@ -22,7 +22,7 @@ test('lastExit has the exit and its cause', { skip }, () =>
       assert.ok(at > 0 && at <= Date.now());
       return last;
     });
-    const common = { stderrTail: null };
+    const common = { error: null, stderrTail: null };
     assert.deepStrictEqual(exits, [
       {
         ...common,

@@ -16,6 +16,7 @@ function written(option) {
     option,
     (line) => lines.push(line),
     () => clock.now,
+    60_000,
   );
   return { log, lines, clock };
 }
@@ -184,6 +185,42 @@ test('counted failures are written before their consequence', () => {
   assert.strictEqual(lines.length, 3);
   assert.match(lines[1], /1 more/);
   assert.match(lines[2], /gave up/);
+});
+
+test('the first failed start says until when starting is tried, unless a worker has been ready', () => {
+  const { log, lines } = written('warn');
+  log.on('restart', restart);
+  log.on('restart', { ...restart, reason: 'it ended with exit code 2' });
+  assert.match(lines[0], /starts in 100 ms; if none gets ready in 60 s, it gives up$/);
+  assert.match(lines[1], /starts in 100 ms$/);
+  log.end();
+  const other = written('warn');
+  other.log.on('ready', { ...about, bootMs: 1 });
+  other.log.on('restart', restart);
+  assert.match(other.lines[0], /starts in 100 ms$/);
+  other.log.end();
+});
+
+test('giving up names the error of the last worker, and nothing starts afterwards', () => {
+  const { log, lines } = written('warn');
+  const error = 'Error: bind EADDRINUSE :::80';
+  const end = { gaveUp: true, signal: null, reason, exitCode: 70, timeout: 5 };
+  log.on('restart', restart);
+  log.on('restart', { ...restart, error });
+  log.on('gave-up', { ...restart, error, scope: 'start-up', period: 60_000 });
+  log.on('restart', restart);
+  log.on('shutdown', end);
+  log.end();
+  assert.match(lines[1], /^rcluster: 1 more such failure .* starts in 100 ms$/);
+  assert.match(
+    lines[2],
+    /the last failure was that of .*: it ended with exit code 1 \(Error: bind EADDRINUSE :::80\)$/,
+  );
+  assert.match(lines[3], /^rcluster: 1 more such failure \(it ended with exit code 1\) of slot 0 in 0 ms$/);
+  assert.match(
+    lines[4],
+    /exits with code 70; the last failure: it ended with exit code 1 \(Error: bind EADDRINUSE :::80\)$/,
+  );
 });
 
 test('a backoff without a restart line is written', () => {

@@ -39,6 +39,7 @@ test('stats of each slot: process, age, memory, utilization and the last exit', 
       signal: 'SIGKILL',
       reason: 'signal',
       detail: 'it ended by SIGKILL',
+      error: null,
       stderrTail: [],
     };
     assert.deepStrictEqual(last, expected);

@@ -142,7 +142,8 @@ class Cluster {
   noteExit({ id, slot, why }, { code, signal, reason: detail }) {
     if (id === null) return;
     const reason = signal === null ? 'exit' : 'signal';
-    const exit = { worker: id, code, signal, reason, detail, at: wallClock(), stderrTail: null, ...why };
+    const unknown = { error: null, stderrTail: null };
+    const exit = { worker: id, code, signal, reason, detail, at: wallClock(), ...unknown, ...why };
     this.lastExits[slot] = exit;
   }
 

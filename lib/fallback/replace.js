@@ -247,7 +247,7 @@ class Replacement {
 function about({ member: { id, slot }, end: { code, signal, reason }, wasReady }) {
   const phase = wasReady ? 'service' : 'start-up';
   // Workers write to stderr themselves, so its last lines are not known.
-  return { worker: id, slot, code, signal, reason, phase, stderrTail: null };
+  return { worker: id, slot, code, signal, reason, error: null, phase, stderrTail: null };
 }
 
 /**

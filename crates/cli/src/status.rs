@@ -96,21 +96,21 @@ enum Readiness {
 
 /// Whether every slot that should have a worker has one that is ready.
 fn readiness(status: &Value) -> Readiness {
-    if status["stopping"] == json!(true) {
-        return Readiness::Never("the cluster is being stopped".into());
-    }
     let slots = status["slots"].as_array().map_or(&[][..], Vec::as_slice);
     let (mut all, mut any) = (true, false);
     for slot in slots {
         match slot["state"].as_str() {
             Some("given-up") => {
-                let reason = slot["lastExit"]["detail"].as_str().unwrap_or("it did not get ready");
+                let reason = last_exit(slot).unwrap_or_else(|| "it did not get ready".into());
                 return Readiness::Never(format!("slot {} was given up: {reason}", slot["slot"]));
             }
             Some("serving") => any = true,
             Some("stopped" | "emptying") => {}
             _ => all = false,
         }
+    }
+    if status["stopping"] == json!(true) {
+        return Readiness::Never("the cluster is being stopped".into());
     }
     match (all, any) {
         (true, true) => Readiness::Ready,
@@ -178,8 +178,18 @@ fn row(slot: &Value, is_blocked: bool) -> Vec<String> {
         number("memory").map_or_else(|| "-".into(), units::bytes),
         shown("connections"),
         shown("clients"),
-        printable(slot["lastExit"]["detail"].as_str().unwrap_or("-")),
+        last_exit(slot).unwrap_or_else(|| "-".into()),
     ]
+}
+
+/// Describes the end of the slot's last worker.
+pub(crate) fn last_exit(slot: &Value) -> Option<String> {
+    let last = &slot["lastExit"];
+    let mut text = last["detail"].as_str()?.to_owned();
+    if let Some(error) = last["error"].as_str() {
+        text.extend([": ", error]);
+    }
+    Some(printable(&text))
 }
 
 /// The fraction of time in which the event loop is busy: recently or, if that is unknown, since its start.
@@ -281,7 +291,12 @@ mod tests {
         assert!(matches!(readiness(&status(&["stopped", "emptying"], false)), Readiness::Never(_)));
         assert_eq!(readiness(&status(&["backing-off"], false)), Readiness::NotYet);
         assert!(matches!(readiness(&status(&["given-up"], false)), Readiness::Never(_)));
-        assert!(matches!(readiness(&status(&["serving"], true)), Readiness::Never(_)));
+        let why = |states: &[&str]| match readiness(&status(states, true)) {
+            Readiness::Never(why) => why,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(why(&["serving"]), "the cluster is being stopped");
+        assert_eq!(why(&["stopped", "given-up"]), "slot 1 was given up: it did not get ready");
     }
 
     #[test]
@@ -308,6 +323,16 @@ mod tests {
         status["slots"][0]["blocked"] = json!(false);
         status["slots"][0]["blockedMs"] = json!(3000);
         assert_eq!(shown(&status), ["blocked", "blocked"]);
+    }
+
+    #[test]
+    fn the_last_exit_has_its_error_in_one_line() {
+        let slot =
+            json!({ "lastExit": { "detail": "it ended with exit code 1", "error": "Error: a\u{1b}b" } });
+        assert_eq!(last_exit(&slot).unwrap(), "it ended with exit code 1: Error: a\u{fffd}b");
+        let slot = json!({ "lastExit": { "detail": "it retired (reload)", "error": null } });
+        assert_eq!(last_exit(&slot).unwrap(), "it retired (reload)");
+        assert_eq!(last_exit(&json!({ "lastExit": null })), None);
     }
 
     #[test]

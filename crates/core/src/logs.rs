@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 pub use self::framing::{Framing, Line, MAX_LINE};
 pub use self::outlet::{CROWDED, Lost, Outlet, PATIENCE};
 pub use self::recent::{Recent, Record, SLOT_BYTES, SLOT_LINES};
-pub use self::tail::{LINE_BYTES, TAIL_BYTES, TAIL_LINES, Tail};
+pub use self::tail::{LINE_BYTES, TAIL_BYTES, TAIL_LINES, Tail, last_error};
 use crate::ids::{Slot, WorkerId};
 
 /// A stream of a worker.

@@ -50,6 +50,11 @@ function counted(count, noun) {
   return `${count} ${noun}${count === 1 ? '' : 's'}`;
 }
 
+/** @param {Facts} facts about a worker that has ended */
+function reasonOf({ reason, error }) {
+  return error ? `${reason} (${error})` : reason;
+}
+
 /** @param {Facts} facts */
 function next({ delay }) {
   return delay > 0 ? `the next one starts in ${time(delay)}` : 'it is replaced at once';
@@ -97,17 +102,21 @@ const EXCESS = {
 const LINES = {
   spawn: (facts) => info(`${subject(facts)} is started: ${facts.cause}`),
   ready: (facts) => info(`${subject(facts)} is ready after ${time(facts.bootMs)}`),
-  restart: (facts) =>
-    warn(
-      `${subject(facts)} ${facts.phase === 'start-up' ? 'failed to start' : 'failed'}: ${facts.reason}; ${next(facts)}`,
-    ),
+  restart: (facts) => {
+    const what = facts.phase === 'start-up' ? 'failed to start' : 'failed';
+    const limit = facts.startUpLimit
+      ? `; if none gets ready in ${time(facts.startUpLimit)}, it gives up`
+      : '';
+    return warn(`${subject(facts)} ${what}: ${facts.reason}; ${next(facts)}${limit}`);
+  },
   backoff: ({ slot, delay, failures }) =>
     warn(`${place(slot)} waits ${time(delay)} for its next worker, after ${counted(failures, 'failure')}`),
   'gave-up': (facts) =>
     warn(
-      `gave up on ${place(facts.slot)}: ${why(facts)}; the last failure was that of ${subject(facts)}: ${facts.reason}`,
+      `gave up on ${place(facts.slot)}: ${why(facts)}; the last failure was that of ${subject(facts)}: ${reasonOf(facts)}`,
     ),
-  stopped: (facts) => (facts.code === 0 ? info : warn)(`${subject(facts)} is not replaced: ${facts.reason}`),
+  stopped: (facts) =>
+    (facts.code === 0 ? info : warn)(`${subject(facts)} is not replaced: ${reasonOf(facts)}`),
   retire: (facts) => {
     const thrown = THROWN[facts.reason];
     if (thrown === undefined) {
@@ -144,9 +153,12 @@ const LINES = {
     ),
   promote: (facts) => info(`${subject(facts)} takes over, a standby until now`),
   stopping: ({ signal, delay }) => info(`stops in ${time(delay)}${signal ? ` because of ${signal}` : ''}`),
-  shutdown: ({ gaveUp, signal, reason, exitCode }) => {
+  shutdown: (facts) => {
+    const { gaveUp, signal, exitCode } = facts;
     if (gaveUp) {
-      return warn(`gave up, and the primary exits with code ${exitCode}; the last failure: ${reason}`);
+      return warn(
+        `gave up, and the primary exits with code ${exitCode}; the last failure: ${reasonOf(facts)}`,
+      );
     }
     return info(`shuts down${signal ? ` because of ${signal}` : ''}`);
   },
@@ -177,14 +189,22 @@ class Log {
   #timer;
   /** @type {Facts | undefined} the last restart, whose line already includes the wait that follows */
   #restart;
+  /** @type {Facts | undefined} the last end of a worker that was not replaced */
+  #lost;
+  /** Whether the cluster is shutting down, so that no worker is replaced. */
+  #isEnding = false;
+  /** In ms: how long a program that has never started is tried; 0 for ever, or if that has been said. */
+  #startUpLimit;
 
   /**
    * @param {false | 'warn' | 'info' | ((event: LogEvent) => void)} option
    * @param {(line: string) => void} write
    * @param {() => number} now in ms
+   * @param {number} startUpLimit in ms
    */
-  constructor(option, write = writeLine, now = () => monotonic()) {
+  constructor(option, write = writeLine, now = () => monotonic(), startUpLimit = 0) {
     this.#level = option;
+    this.#startUpLimit = startUpLimit;
     this.#write = write;
     this.#now = now;
   }
@@ -195,7 +215,7 @@ class Log {
    */
   on(name, facts) {
     if (this.#level === false) return;
-    const line = LINES[name]?.(facts);
+    const line = LINES[name]?.({ ...facts, ...this.#context(name, facts) });
     if (line === undefined) return;
     if (typeof this.#level === 'function') {
       this.#level(/** @type {LogEvent} */ ({ name, level: line.level, message: line.text, facts }));
@@ -219,6 +239,22 @@ class Log {
     this.#print(line.text);
   }
 
+  /**
+   * Facts of earlier events that belong into the line.
+   * @param {string} name of the event
+   * @param {Facts} facts
+   */
+  #context(name, facts) {
+    if (name === 'ready') this.#startUpLimit = 0;
+    if (name === 'shutdown') this.#isEnding = true;
+    if (name === 'gave-up' || name === 'stopped') this.#lost = facts;
+    if (name === 'shutdown' && facts.reason === this.#lost?.reason) return { error: this.#lost?.error };
+    if (name !== 'restart' || facts.phase !== 'start-up' || this.#startUpLimit === 0) return {};
+    const startUpLimit = this.#startUpLimit;
+    this.#startUpLimit = 0;
+    return { startUpLimit };
+  }
+
   /** Writes the counts of repeated failures. */
   flush() {
     clearTimeout(this.#timer);
@@ -228,7 +264,7 @@ class Log {
         this.#groups.delete(key);
         continue;
       }
-      this.#print(summary(group, this.#now()));
+      this.#print(summary(group, this.#now(), !this.#isEnding));
       group.count = 0;
       group.since = this.#now();
       group.slots.clear();
@@ -269,12 +305,13 @@ class Log {
 /**
  * @param {Group} group
  * @param {number} now in ms
+ * @param {boolean} isReplaced whether further workers are started
  */
-function summary({ count, since, slots, facts }, now) {
+function summary({ count, since, slots, facts }, now, isReplaced) {
   const where = slots.size === 1 ? place([...slots][0]) : `${slots.size} slots`;
   const what = counted(count, facts.reason === undefined ? 'more such wait' : 'more such failure');
   const reason = facts.reason === undefined ? '' : ` (${facts.reason})`;
-  const then = facts.delay === undefined ? '' : `; ${next(facts)}`;
+  const then = isReplaced && facts.delay !== undefined ? `; ${next(facts)}` : '';
   return `${what}${reason} of ${where} in ${time(Math.round(now - since))}${then}`;
 }
 

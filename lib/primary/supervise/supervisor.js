@@ -95,7 +95,7 @@ class Supervisor extends EventEmitter {
     super();
     this.#cluster = cluster;
     this.#options = options;
-    this.#log = new Log(options.log);
+    this.#log = new Log(options.log, undefined, undefined, options.startUpLimit);
     this.workers.length = options.workers;
     // The primary lives even while no worker exists.
     this.#hold();

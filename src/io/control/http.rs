@@ -31,7 +31,7 @@ const PAGE: &str = include_str!("http/page.html");
 /// The page may load nothing else and may not be framed. Its script and style are allowed by their hashes, so
 /// injected code does not run. A test checks the hashes.
 const PAGE_HEADERS: &str = "Content-Security-Policy: default-src 'none'; \
-    script-src 'sha256-MLCeAyDlfPAc53yrGuztFewTfGzUFFub+VP4X31GOa8='; \
+    script-src 'sha256-BDNLCRVOrUDX/uHsLjqEUrqkRhOtfFN5uST3q/I5RIE='; \
     style-src 'sha256-l+qeTFABESWAkeZQQFE3bHEqnxB4tzivPkAkdZjPHYw='; \
     img-src data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'\r\n\
     Referrer-Policy: no-referrer\r\n";

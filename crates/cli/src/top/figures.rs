@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::status::has_blocked;
+use crate::status::{has_blocked, last_exit};
 use crate::units;
 
 /// Shown for an unknown value.
@@ -78,7 +78,7 @@ fn row(before: Option<&Value>, slot: &Value, status: &Value) -> Row {
         in_flight: shown("inFlight"),
         rate: rate("clients").map_or_else(|| NOTHING.into(), |per_ms| per_second(per_ms * 1000.0)),
         fds: shown("fds"),
-        last: slot["lastExit"]["detail"].as_str().unwrap_or(NOTHING).to_owned(),
+        last: last_exit(slot).unwrap_or_else(|| NOTHING.to_owned()),
         is_blocked,
         is_old: slot["generation"]
             .as_u64()

@@ -49,9 +49,41 @@ impl Tail {
     }
 }
 
+/// What precedes the error in the line of a worker that fails to start as the one before it.
+const AS_BEFORE: &str = " cannot start, as the one before it: ";
+
+/// The error that the last lines of a worker end with, as Node prints it: the name and the message, which begin a line.
+#[must_use]
+pub fn last_error(lines: &[String]) -> Option<&str> {
+    lines.iter().rev().find_map(|line| {
+        let line = line.split_once(AS_BEFORE).map_or(line.as_str(), |(_, error)| error);
+        let name = line.split([':', ' ', '[']).next()?;
+        let is_error = name.ends_with("Error") && name.chars().all(|c| c.is_alphanumeric() || c == '_');
+        is_error.then_some(line)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_last_error_begins_a_line_with_its_name() {
+        let error = |lines: &[&str]| {
+            let lines: Vec<String> = lines.iter().map(ToString::to_string).collect();
+            last_error(&lines).map(str::to_owned)
+        };
+        let thrown =
+            ["a.js:1", "throw x", "^", "", "Error: bind EADDRINUSE :::80", "    at a.js:1 {", "}", ""];
+        assert_eq!(error(&thrown).as_deref(), Some("Error: bind EADDRINUSE :::80"));
+        assert_eq!(error(&["TypeError [ERR_X]: no"]).as_deref(), Some("TypeError [ERR_X]: no"));
+        assert_eq!(error(&["Error: handled", "MyError", "x"]).as_deref(), Some("MyError"));
+        let again = "rcluster: worker 3 (pid 7) cannot start, as the one before it: Error: no, at a.js:1";
+        assert_eq!(error(&[again]).as_deref(), Some("Error: no, at a.js:1"));
+        for line in ["", "  [cause]: Error: x", "an Error: x", "Errors: 3", "$Error: x"] {
+            assert_eq!(error(&[line]), None, "{line}");
+        }
+    }
 
     fn push(tail: &mut Tail, text: &[u8]) {
         tail.push(Line { text, continues: false, continued: false });

@@ -12,6 +12,7 @@ use crate::dispatch::WorkerStats;
 use crate::event_loop::{self, Turns};
 use crate::frames::milliseconds;
 use crate::ids::{ListenerId, Slot, WorkerId};
+use crate::logs::last_error;
 use crate::schedule::Policy;
 use crate::store::remote::status::State;
 
@@ -187,6 +188,8 @@ pub struct LastExit {
     pub reason: ExitReason,
     /// The reason, in words.
     pub detail: String,
+    /// The error that it printed last. `None` if there is none.
+    pub error: Option<String>,
     /// The time, in ms since the epoch.
     pub at: u64,
     /// Its last lines of stderr. `None` if its stderr does not go through the primary.
@@ -381,7 +384,10 @@ impl LastExit {
     pub fn new(worker: WorkerId, exit: ExitKind, at: u64, stderr: Option<&[String]>) -> Self {
         let (code, signal) = exit.code_and_signal();
         let (reason, detail) = (ExitReason::of(exit, stderr), Why::Exited(exit).to_string());
-        Self { worker, code, signal, reason, detail, at, stderr_tail: stderr.map(<[String]>::to_vec) }
+        // What a worker that has ended well has printed is no reason.
+        let failed = stderr.filter(|_| code != Some(0));
+        let error = failed.and_then(last_error).map(str::to_owned);
+        Self { worker, code, signal, reason, detail, error, at, stderr_tail: stderr.map(<[String]>::to_vec) }
     }
 }
 

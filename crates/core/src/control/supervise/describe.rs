@@ -6,6 +6,7 @@ use super::event::Event;
 use super::terms::{By, Cause, Excess, Phase, Scope, StderrTail, Why};
 use crate::frames::milliseconds;
 use crate::ids::{Slot, WorkerId};
+use crate::logs::last_error;
 
 /// The name of an event, and an object with its details.
 #[must_use]
@@ -128,6 +129,7 @@ fn about(
         "code": code,
         "signal": signal,
         "reason": why.to_string(),
+        "error": stderr.as_deref().filter(|_| why.is_failure()).and_then(last_error),
         "phase": phase,
         "stderrTail": stderr.as_deref(),
     })
