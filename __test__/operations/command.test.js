@@ -207,6 +207,7 @@ test('the report of a worker is printed, or becomes a file when it is complete',
 
     for (const args of [
       ['profile', '7', '1ms'],
+      ['profile', '7', '5s'],
       ['heap', '7'],
       ['inspect', '7'],
       ['env', '7'],
@@ -217,6 +218,7 @@ test('the report of a worker is printed, or becomes a file when it is complete',
     ]) {
       const { status, stderr } = run(...args, ...target);
       assert.deepStrictEqual([status, /ERR_\w+/.test(stderr)], [1, true], `${args.join(' ')}: ${stderr}`);
+      assert.strictEqual(stderr.trim().split('\n').length, 1, `nothing seemed to begin: ${stderr}`);
     }
     assert.strictEqual(files().length, 2, 'what has failed leaves nothing behind');
     assert.strictEqual(run('heap', '0', '-o', 'no/such/folder', ...target).status, 1);
@@ -357,6 +359,37 @@ test('events are printed until their reader has ended', { skip }, () =>
     assert.strictEqual(run('stop', '--control', control).status, 0);
   }),
 );
+
+for (const [how, code, text] of /** @type {const} */ ([
+  ['stop', 0, 'the cluster has ended'],
+  ['SIGKILL', 3, 'the primary has ended without shutting the cluster down'],
+])) {
+  test(`events and logs -f end with ${code} when the cluster is ended by ${how}`, { skip }, () =>
+    withCommand(async ({ start, run, control, directory, children }) => {
+      const cluster = start(['-w', '1', '--control', control, 'app.js']);
+      await until('it is ready', () => / (is|are) ready/.test(cluster.text ?? ''));
+      const followers = [['events'], ['logs', '-f']].map((args) => {
+        const child = spawn(COMMAND, [...args, '--control', control], { cwd: directory });
+        children.push(child);
+        const read = (/** @type {string} */ piece) => (child.text = `${child.text ?? ''}${piece}`);
+        for (const stream of [child.stdout, child.stderr]) stream.setEncoding('utf8').on('data', read);
+        return child;
+      });
+      await until(
+        'they follow',
+        () =>
+          run('restart', '0', '--control', control).status === 0 &&
+          followers.every((follower) => follower.text !== undefined),
+      );
+      const ends = followers.map((follower) => once(follower, 'close'));
+      if (how === 'stop') assert.strictEqual(run('stop', '--control', control).status, 0);
+      else cluster.kill(how);
+      for (const end of ends) assert.deepStrictEqual(await end, [code, null]);
+      for (const follower of followers)
+        assert.ok(follower.text?.endsWith(`rcluster: ${text}\n`), follower.text);
+    }),
+  );
+}
 
 test('stop names a primary that cannot exit, and ends', { skip }, () =>
   withCommand(async ({ start, run, control, directory }) => {

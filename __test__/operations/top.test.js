@@ -127,7 +127,7 @@ test('the terminal is restored when the cluster ends', { skip }, () =>
     const client = await connect({ control });
     await client.stop();
     await exit;
-    assert.deepStrictEqual(await terminal.ended(), { code: 3, same: true });
+    assert.deepStrictEqual(await terminal.ended(), { code: 0, same: true });
     assert.deepStrictEqual([terminal.screen.isAlternate, terminal.screen.isCursorShown], [false, true]);
     await terminal.shows(/rcluster: the cluster has ended/);
   }),

@@ -38,6 +38,8 @@ test('names of other tools lead to the right command', { skip }, () =>
       ['scale app 4', /rcluster scale 4/],
       ['scale app', /\+1, -1 or auto/],
       ['scale 0', /`rcluster stop`/],
+      ['scale 5000', /at most 1024/],
+      ['init k8s --name my_app', /Kubernetes allows no underscores/],
       ['reaload', /did you mean reload\?/],
       ['app.js', /rcluster start app\.js/],
       ['start app.js --port 80', /PORT=3000/],

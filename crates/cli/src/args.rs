@@ -8,6 +8,7 @@ mod start;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use rcluster_core::control::supervise::MAX_WORKERS;
 
 pub(crate) use self::init::{Init, Kind};
 pub(crate) use self::look::{Env, Heap, Inspect, Profile, SlotOrPrimary, ToFile};
@@ -39,8 +40,11 @@ Exit codes: 0 done, 1 refused, 2 wrong usage, 3 no cluster is running, 4 timed o
 
 /// Runs Node programs as supervised clusters, and controls them
 #[derive(Debug, Parser)]
-#[command(name = "rcluster", bin_name = "rcluster", version, after_help = EXAMPLES)]
+#[command(name = "rcluster", bin_name = "rcluster", version, disable_version_flag = true, after_help = EXAMPLES)]
 pub(crate) struct Arguments {
+    /// Print the version
+    #[arg(short = 'V', short_alias = 'v', long, action = clap::ArgAction::Version)]
+    version: (),
     #[command(subcommand)]
     pub(crate) command: Command,
 }
@@ -314,10 +318,14 @@ pub(crate) struct Stop {
     pub(crate) patience: Patience,
 }
 
-/// Checks the argument of `scale`. The cluster checks whether the number is possible.
+/// Checks the argument of `scale`. The cluster checks whether a difference is possible.
 fn target_size(text: &str) -> Result<String, String> {
     if text == "0" {
         return Err("expected at least 1; `rcluster stop` ends the cluster".into());
+    }
+    let is_difference = text.starts_with(['+', '-']);
+    if !is_difference && text.parse::<u32>().is_ok_and(|number| number > MAX_WORKERS) {
+        return Err(format!("expected at most {MAX_WORKERS}"));
     }
     let is_number = text == "auto" || text.parse::<i32>().is_ok();
     is_number.then(|| text.to_owned()).ok_or_else(|| "expected a number, +1, -1 or auto".into())

@@ -8,7 +8,7 @@ use std::io::{Write, stdout};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rcluster_core::base64;
 use rcluster_sys::signals::EndSignals;
@@ -19,20 +19,24 @@ use crate::connection::{Connection, Message, ended};
 use crate::output::{Failure, complain, print, printable, reason};
 use crate::{Outcome, find, units};
 
+/// A request that is refused is refused within this time.
+const REFUSAL_LIMIT: Duration = Duration::from_millis(300);
+
 /// How long a process may take for a request that only reads something.
 const LIMIT: Duration = Duration::from_secs(10);
 
 pub(crate) fn profile(options: &Profile) -> Outcome {
     let ms = u64::try_from(options.duration.as_millis()).unwrap_or(u64::MAX);
     let request = json!({ "verb": "profile", "slot": options.slot.to_json(), "duration": ms });
-    let connection = find::connect(&options.target)?;
-    complain(&format!("profiling {} for {}", described(options.slot), units::about(ms)));
-    write(connection, request, &options.to, options.slot, "cpuprofile")
+    let text = format!("profiling {} for {}", described(options.slot), units::about(ms));
+    // A short one is over before anybody wonders.
+    let progress = (options.duration > REFUSAL_LIMIT * 2).then_some(text);
+    write(find::connect(&options.target)?, request, &options.to, options.slot, ("cpuprofile", progress))
 }
 
 pub(crate) fn heap(options: &Heap) -> Outcome {
     let request = json!({ "verb": "heap", "slot": options.slot.to_json() });
-    write(find::connect(&options.target)?, request, &options.to, options.slot, "heapsnapshot")
+    write(find::connect(&options.target)?, request, &options.to, options.slot, ("heapsnapshot", None))
 }
 
 pub(crate) fn inspect(options: &Inspect) -> Outcome {
@@ -69,20 +73,27 @@ fn described(slot: SlotOrPrimary) -> String {
     }
 }
 
-/// Requests data that arrives in pieces, and writes it.
+/// Requests data that arrives in pieces, and writes it. `progress` is printed unless the request is refused.
 fn write(
     mut connection: Connection,
     request: Value,
     to: &ToFile,
     slot: SlotOrPrimary,
-    extension: &str,
+    (extension, progress): (&str, Option<String>),
 ) -> Outcome {
     let signals = EndSignals::take().map_err(|error| Failure::Refused(error.to_string()))?;
     let mut sink = Sink::open(to, slot, extension)?;
     sink.remove_on(signals);
     connection.send(request)?;
+    let mut first = None;
+    if let Some(progress) = progress {
+        match connection.receive(Some(Instant::now() + REFUSAL_LIMIT)) {
+            Err(Failure::TimedOut(_)) => complain(&progress),
+            received => first = Some(received?),
+        }
+    }
     loop {
-        match connection.receive(None)? {
+        match first.take().map_or_else(|| connection.receive(None), Ok)? {
             Message::Event { name, facts } if name == "data" => {
                 let bytes = facts["base64"].as_str().and_then(base64::decode);
                 let wrong = || Failure::Refused("the cluster has sent invalid base64".into());

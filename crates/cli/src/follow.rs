@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Events, OfSlot, Patience, Reload, Scale, Stack, Stop, Target};
 use crate::connection::{Connection, Message, ended, last_lines};
-use crate::output::{Failure, print, print_json};
+use crate::output::{Failure, complain, print, print_json};
 use crate::progress::Progress;
 use crate::{Outcome, find, units};
 
@@ -117,18 +117,43 @@ pub(crate) fn stack(options: &Stack) -> Outcome {
 pub(crate) fn events(options: &Events) -> Outcome {
     let mut connection = find::connect(&options.target)?;
     connection.send(json!({ "verb": "watch" }))?;
+    let mut ending = Ending::default();
     loop {
         match connection.receive(None)? {
-            Message::Event { name, facts } if options.json => {
-                print_json(&json!({ "event": name, "facts": facts }).to_string())?;
-            }
             Message::Event { name, facts } => {
-                let mut text = describe(&name, &facts);
-                text.extend(last_lines(&facts));
-                print(&text)?;
+                ending.on_event(&name);
+                if options.json {
+                    print_json(&json!({ "event": name, "facts": facts }).to_string())?;
+                } else {
+                    let mut text = describe(&name, &facts);
+                    text.extend(last_lines(&facts));
+                    print(&text)?;
+                }
             }
             Message::Done(result) => drop(result?),
-            Message::End => return Err(Failure::NotRunning("the cluster has ended".into())),
+            Message::End => return ending.outcome(),
+        }
+    }
+}
+
+/// Whether the cluster that is followed shuts down.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ending {
+    is_orderly: bool,
+}
+
+impl Ending {
+    pub(crate) fn on_event(&mut self, name: &str) {
+        self.is_orderly |= name == "shutdown";
+    }
+
+    /// The outcome of following, when the connection has ended.
+    pub(crate) fn outcome(self) -> Outcome {
+        if self.is_orderly {
+            complain("the cluster has ended");
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Err(Failure::NotRunning("the primary has ended without shutting the cluster down".into()))
         }
     }
 }

@@ -29,6 +29,9 @@ const BIND: &str =
     "# Ports below 1024 are not free to all users.\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n";
 
 pub(crate) fn run(options: &Init) -> Outcome {
+    if let Some(misnomer) = options.misnomer() {
+        return Err(Failure::Usage(misnomer));
+    }
     let templates = match options.kind {
         Kind::Systemd => SYSTEMD,
         Kind::Docker => DOCKER,
@@ -111,6 +114,13 @@ mod tests {
             let text = fill(unit, &Init { port, ..options() });
             assert_eq!(text.contains("\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n"), has_right, "{port}");
         }
+    }
+
+    #[test]
+    fn only_kubernetes_refuses_an_underscore() {
+        let named = |kind, name: &str| Init { kind, name: name.into(), ..options() }.misnomer();
+        assert_eq!((named(Kind::Docker, "my_app"), named(Kind::Systemd, "my_app")), (None, None));
+        assert!(named(Kind::K8s, "my_app").is_some() && named(Kind::K8s, "my-app").is_none());
     }
 
     #[test]

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::args::Logs;
 use crate::connection::Message;
+use crate::follow::Ending;
 use crate::output::{Failure, complain, print, print_json};
 use crate::{Outcome, find};
 
@@ -18,11 +19,19 @@ pub(crate) fn run(options: &Logs) -> Outcome {
     let Logs { slot, lines, follow, json, .. } = options;
     let status = connection.ask(json!({ "verb": "status" }), Some(LIMIT))?;
     connection.send(json!({ "verb": "logs", "slot": slot, "lines": lines, "follow": follow }))?;
+    if *follow {
+        // For the shutdown.
+        connection.send(json!({ "verb": "watch" }))?;
+    }
     let is_one = slot.is_some();
+    let mut ending = Ending::default();
     loop {
         match connection.receive(None)? {
             Message::Done(result) => {
-                for line in result?["lines"].as_array().into_iter().flatten() {
+                let result = result?;
+                // The answer to the other request has none.
+                let Some(lines) = result["lines"].as_array() else { continue };
+                for line in lines {
                     show(line, is_one, *json)?;
                 }
                 if status["logs"]["mode"] == "auto" {
@@ -35,13 +44,14 @@ pub(crate) fn run(options: &Logs) -> Outcome {
                 }
             }
             Message::Event { name, facts } if name == "log" => show(&facts, is_one, *json)?,
-            Message::Event { facts, .. } => {
+            Message::Event { name, facts } if name == "lost" => {
                 complain(&format!(
                     "{} lines are missing here, because they were not read in time",
                     facts["lines"]
                 ));
             }
-            Message::End => return Err(Failure::NotRunning("the cluster has ended".into())),
+            Message::Event { name, .. } => ending.on_event(&name),
+            Message::End => return ending.outcome(),
         }
     }
 }

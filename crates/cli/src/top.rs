@@ -24,7 +24,7 @@ use self::terminal::Screen;
 use self::view::Theme;
 use crate::args::Top;
 use crate::connection::{Connection, Message, ended};
-use crate::follow::describe;
+use crate::follow::{Ending, describe};
 use crate::output::{Failure, is_screen};
 use crate::{Outcome, find};
 
@@ -43,6 +43,8 @@ enum News {
     Done(Action, Result<Value, Failure>),
     /// The number of a signal.
     Signal(u8),
+    /// The cluster has ended.
+    Ended(Ending),
     /// The program must end.
     End(Failure),
 }
@@ -117,6 +119,7 @@ fn on_news(model: &mut Model, news: News, asker: &Asker) -> Option<Outcome> {
             let _ended = asker.refresh.send(());
         }
         News::Signal(number) => return Some(Ok(ExitCode::from(number.saturating_add(128)))),
+        News::Ended(ending) => return Some(ending.outcome()),
         News::End(failure) => return Some(Err(failure)),
     }
     None
@@ -160,18 +163,30 @@ fn poll(mut connection: Connection, refreshed: &Receiver<()>, tell: &Sender<News
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         }
-        let status = connection.ask(json!({ "verb": "status" }), Some(LIMIT)).map_err(gone)?;
-        send(tell, News::Status(status, Instant::now()))?;
+        match connection.ask(json!({ "verb": "status" }), Some(LIMIT)) {
+            Ok(status) => send(tell, News::Status(status, Instant::now()))?,
+            Err(Failure::NotRunning(_)) => match Connection::open(connection.place()) {
+                Ok(next) => connection = next,
+                // The thread that watches reports how it has ended.
+                Err(Failure::NotRunning(_)) => return Ok(()),
+                Err(failure) => return Err(failure),
+            },
+            Err(failure) => return Err(failure),
+        }
     }
 }
 
 fn watch(mut connection: Connection, tell: &Sender<News>) -> Result<(), Failure> {
     connection.send(json!({ "verb": "watch" }))?;
+    let mut ending = Ending::default();
     loop {
         match connection.receive(None)? {
-            Message::Event { name, facts } => send(tell, News::Event(describe(&name, &facts)))?,
+            Message::Event { name, facts } => {
+                ending.on_event(&name);
+                send(tell, News::Event(describe(&name, &facts)))?;
+            }
             Message::Done(result) => drop(result?),
-            Message::End => return Err(gone(ended())),
+            Message::End => return send(tell, News::Ended(ending)),
         }
     }
 }
@@ -180,13 +195,5 @@ fn read(tell: &Sender<News>) -> Result<(), Failure> {
     loop {
         let failed = |error| Failure::Refused(format!("cannot read the terminal: {error}"));
         send(tell, News::Input(event::read().map_err(failed)?))?;
-    }
-}
-
-/// When the cluster has ended, the message says so.
-fn gone(failure: Failure) -> Failure {
-    match failure {
-        Failure::NotRunning(_) => Failure::NotRunning("the cluster has ended".into()),
-        other => other,
     }
 }

@@ -129,7 +129,6 @@ mod tests {
                 "rcluster --control /run/app.sock status",
                 "there is no option --control: `rcluster --help` lists the options; options of a command come after it: rcluster status --pid 4711",
             ),
-            ("rcluster -v", "there is no option -v: use --version"),
             ("rcluster status -j", "there is no option -j: `rcluster status --help` lists the options"),
             (
                 "rcluster start a.js 80",

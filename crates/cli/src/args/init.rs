@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 pub(crate) struct Init {
     /// What runs the cluster
     pub(crate) kind: Kind,
-    /// The name of the service: lower-case letters, digits and hyphens
+    /// The name of the service: lower-case letters, digits, hyphens and, except for Kubernetes, underscores
     #[arg(long, default_value = "app", value_parser = name)]
     pub(crate) name: String,
     /// The program that each worker runs, relative to the directory of the app
@@ -41,14 +41,22 @@ pub(crate) enum Kind {
     K8s,
 }
 
-/// A name that systemd, Docker and Kubernetes all accept.
+impl Init {
+    /// Why the name does not fit what it is for.
+    pub(crate) fn misnomer(&self) -> Option<String> {
+        let is_one = matches!(self.kind, Kind::K8s) && self.name.contains('_');
+        is_one.then(|| format!("--name {}: Kubernetes allows no underscores", self.name))
+    }
+}
+
+/// A name that systemd and Docker accept.
 fn name(text: &str) -> Result<String, String> {
-    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let is_name = (1..=63).contains(&text.len()) && text.bytes().all(fits) && !text.starts_with('-');
-    if is_name && !text.ends_with('-') {
+    let fits = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_".contains(&byte);
+    let is_name = (1..=63).contains(&text.len()) && text.bytes().all(fits);
+    if is_name && !text.starts_with(['-', '_']) && !text.ends_with(['-', '_']) {
         Ok(text.to_owned())
     } else {
-        Err("expected 1 to 63 lower-case letters, digits and hyphens, as in DNS".into())
+        Err("expected 1 to 63 lower-case letters, digits, hyphens and underscores".into())
     }
 }
 
@@ -67,12 +75,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_one_that_dns_accepts() {
+    fn a_name_is_one_that_service_managers_accept() {
         let longest = "x".repeat(63);
-        for text in ["a", "app-2", longest.as_str()] {
+        for text in ["a", "app-2", "my_app", longest.as_str()] {
             assert_eq!(name(text).as_deref(), Ok(text));
         }
-        for text in ["", "-a", "a-", "App", "a_b", "a.b", &"x".repeat(64)] {
+        for text in ["", "-a", "a-", "_a", "a_", "App", "a.b", &"x".repeat(64)] {
             assert!(name(text).is_err(), "{text}");
         }
     }

@@ -30,6 +30,11 @@ fn differences_and_the_arguments_of_the_app_are_not_parsed_as_options() {
     let words = ["rcluster", "start", "-w", "2", "app.js", "--", "-w", "--help"];
     let Command::Start(start) = parse(&words).unwrap().command else { panic!() };
     assert_eq!((start.workers.as_deref(), start.args), (Some("2"), vec!["-w".to_owned(), "--help".into()]));
+    assert!(parse(&["rcluster", "scale", "1024"]).is_ok() && parse(&["rcluster", "scale", "+5000"]).is_ok());
+    for version in ["-V", "-v", "--version"] {
+        let printed = parse(&["rcluster", version]).unwrap_err();
+        assert_eq!(printed.kind(), clap::error::ErrorKind::DisplayVersion, "{version}");
+    }
     for wrong in [
         &["rcluster"][..],
         &["rcluster", "start"],
@@ -38,6 +43,7 @@ fn differences_and_the_arguments_of_the_app_are_not_parsed_as_options() {
         &["rcluster", "restart", "all"],
         &["rcluster", "stack", "all"],
         &["rcluster", "scale", "app"],
+        &["rcluster", "scale", "1025"],
         &["rcluster", "status", "--pid", "1", "--control", "x"],
     ] {
         assert!(parse(wrong).is_err(), "{wrong:?}");
