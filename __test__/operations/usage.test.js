@@ -68,6 +68,30 @@ test('names of other tools lead to the right command', { skip }, () =>
   }),
 );
 
+test('the socket of a primary that was killed is removed by the next one', { skip }, () =>
+  withCommand(async ({ start, run, directory }) => {
+    const socketOf = (/** @type {{ pid?: number }} */ { pid }) =>
+      path.join(directory, 'rcluster', `${pid}.sock`);
+    const primaries = [];
+    for (let count = 0; count < 3; count++) {
+      const cluster = start(['-w', '1', 'app.js']);
+      await until('it is ready', () => /is ready/.test(cluster.text ?? ''));
+      primaries.push(cluster);
+      if (count === 0) {
+        const exit = once(cluster, 'exit');
+        cluster.kill('SIGKILL');
+        await exit;
+        assert(fs.existsSync(socketOf(cluster)), 'it is left behind');
+      }
+    }
+    assert.deepStrictEqual(
+      primaries.map((cluster) => fs.existsSync(socketOf(cluster))),
+      [false, true, true],
+    );
+    for (const { pid } of primaries.slice(1)) assert.strictEqual(run('stop', '--pid', `${pid}`).status, 0);
+  }),
+);
+
 test('a stopped primary is named, and nothing is requested from it', { skip }, () =>
   withCommand(async ({ start, run, directory }) => {
     const cluster = start(['-w', '1', 'app.js']);

@@ -98,9 +98,10 @@ fn read(head: &httparse::Request<'_, '_>, rule: HostRule) -> Result<Request, Res
         })
     } else {
         Route::of(path).map_err(|no| match no {
-            NoRoute::NotFound => {
-                Response::text(404, "there are /metrics, /livez, /readyz, /startupz, /status and /events")
-            }
+            NoRoute::NotFound => Response::text(
+                404,
+                "there are / (a page), /metrics, /livez, /readyz, /startupz, /status and /events",
+            ),
             NoRoute::NoTime => Response::text(400, "primary is a time: 500ms, 5s, 1m"),
         })
     };

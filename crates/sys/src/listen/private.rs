@@ -1,7 +1,7 @@
 //! A listening Unix socket that only its own user and root can connect to, and its clients.
 
-use std::ffi::OsString;
-use std::fs::{DirBuilder, symlink_metadata};
+use std::ffi::{OsStr, OsString};
+use std::fs::{DirBuilder, read_dir, symlink_metadata};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStringExt;
@@ -10,13 +10,14 @@ use std::os::unix::net::{SocketAddr, UnixStream};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sys::socket::sockopt::PeerCredentials;
 use nix::sys::socket::{AddressFamily, SockType, UnixAddr, connect, getsockopt};
 use nix::sys::stat::{Mode, fchmod};
 use nix::unistd::geteuid;
 
-use super::path;
 use super::{Access, BoundPath, Leftover, new_socket, start};
+use super::{leftover, path};
 use crate::error::{Doing, SysError};
 
 /// The length of the accept queue.
@@ -101,6 +102,22 @@ pub fn private_directory(path: &Path) -> Result<(), SysError> {
     Ok(())
 }
 
+/// Removes the sockets of our user in a directory on which no process listens, as processes leave behind that were killed.
+/// `is_over` says whether the process with a file of that name has ended: one that has bound its socket and does not
+/// listen yet looks the same.
+pub fn remove_leftovers(directory: &Path, is_over: impl Fn(&OsStr) -> bool) -> Result<(), SysError> {
+    let doing = "removing sockets that were left behind";
+    let names = read_dir(directory).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(0)));
+    let names = names.doing(doing)?.filter_map(|entry| Some(entry.ok()?.file_name()));
+    let over: Vec<OsString> = names.filter(|name| is_over(name)).collect();
+    if over.is_empty() {
+        return Ok(());
+    }
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let directory = open(directory, flags, Mode::empty()).doing(doing)?;
+    over.iter().try_for_each(|name| leftover::remove(&directory, name).map(drop))
+}
+
 fn bind(path: &Path) -> Result<(OwnedFd, Option<BoundPath>), SysError> {
     let fd = new_socket(AddressFamily::Unix, SockType::Stream).doing("making a unix socket")?;
     // The file gets the mode that the socket has when it is bound.
@@ -176,6 +193,26 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
         let (_fd, _bound) = private_path(&path).expect("nobody listens");
         assert_eq!(private_path(&path).unwrap_err().errno, Errno::EADDRINUSE);
+    }
+
+    #[test]
+    fn sockets_without_a_listener_are_removed_if_their_process_is_over() {
+        let folder = Folder::new("leftovers");
+        let path = |name: &str| folder.0.join(name);
+        for name in ["1.sock", "2.sock"] {
+            drop(std::os::unix::net::UnixListener::bind(path(name)).unwrap());
+        }
+        let (_fd, _bound) = private_path(&path("3.sock")).unwrap();
+        std::fs::write(path("4.sock"), "a file").unwrap();
+        remove_leftovers(&folder.0, |name| name != "2.sock").unwrap();
+        let mut left: Vec<_> = read_dir(&folder.0).unwrap().map(|it| it.unwrap().file_name()).collect();
+        left.sort();
+        assert_eq!(
+            left,
+            ["2.sock", "3.sock", "4.sock"],
+            "a process may still want to listen on the first of them"
+        );
+        assert!(remove_leftovers(&path("nothing"), |_| true).is_err());
     }
 
     #[test]

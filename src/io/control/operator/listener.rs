@@ -1,7 +1,9 @@
 //! The place of the control socket, and who may connect.
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener as StdListener;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
@@ -13,7 +15,9 @@ use crate::io::control::messages::{Event, ThreadEvent};
 use rcluster_core::control::operator::Place;
 use rcluster_sys::error::{Doing, SysError};
 use rcluster_sys::listen::BoundPath;
-use rcluster_sys::listen::private::{Peer, own_user, private_directory, private_name, private_path};
+use rcluster_sys::listen::private::{
+    Peer, own_user, private_directory, private_name, private_path, remove_leftovers,
+};
 
 /// How long accepting pauses after an error, such as a lack of descriptors.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -99,15 +103,22 @@ fn listen(place: &Place) -> Result<(UnixListener, Option<BoundPath>), SysError> 
         Place::Abstract(name) => (private_name(name)?, None),
         Place::Path(path) => {
             // The directory for the sockets of several clusters, in the runtime directory of the session.
-            let is_ours = |name: &std::ffi::OsStr| name == "rcluster";
+            let is_ours = |name: &OsStr| name == "rcluster";
             if let Some(folder) = path.parent().filter(|it| it.file_name().is_some_and(is_ours)) {
                 private_directory(folder)?;
+                remove_leftovers(folder, is_over)?;
             }
             let (fd, file) = private_path(path)?;
             (fd, Some(file))
         }
     };
     Ok((watched(fd)?, file))
+}
+
+/// Whether a socket's file has the name that a primary gave it which has ended.
+fn is_over(name: &OsStr) -> bool {
+    let pid = name.to_str().and_then(|name| name.strip_suffix(".sock")?.parse::<u32>().ok());
+    pid.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists())
 }
 
 fn watched(fd: OwnedFd) -> Result<UnixListener, SysError> {
