@@ -385,8 +385,9 @@ for (const [how, code, text] of /** @type {const} */ ([
       if (how === 'stop') assert.strictEqual(run('stop', '--control', control).status, 0);
       else cluster.kill(how);
       for (const end of ends) assert.deepStrictEqual(await end, [code, null]);
-      for (const follower of followers)
+      for (const follower of followers) {
         assert.ok(follower.text?.endsWith(`rcluster: ${text}\n`), follower.text);
+      }
     }),
   );
 }

@@ -110,7 +110,7 @@ test('timers and idle connections keep no drained worker alive, and are reported
   const pool = net.createServer((socket) => socket.on('error', () => {})).listen(0, '127.0.0.1');
   t.after(() => pool.close());
   await once(pool, 'listening');
-  const env = { SCRIPT: WORKER, KEPT: 'interval pool', POOL: `${pool.address().port}` };
+  const env = { SCRIPT: WORKER, KEPT: 'interval pool output', POOL: `${pool.address().port}` };
   await withSupervised(
     { workers: 1, drainTimeout: 60_000 },
     async (app) => {
@@ -120,6 +120,7 @@ test('timers and idle connections keep no drained worker alive, and are reported
       const { worker, resources } = await app.marker('drained');
       assert.strictEqual(worker, app.workers[0].id);
       assert.ok(resources.Timeout >= 1 && resources.TCPSocketWrap >= 1, JSON.stringify(resources));
+      assert.strictEqual(resources.PipeWrap, undefined, 'stdout and stderr keep nothing alive');
       assert.deepStrictEqual(await app.exited, { code: 0, signal: null });
       assert.strictEqual((await app.marker('exit')).code, 0);
     },

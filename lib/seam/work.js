@@ -59,21 +59,39 @@ function isOfFetch(socket) {
   );
 }
 
-/** Node's name for a pipe, such as the IPC channel. */
-const PIPE = 'PipeWrap';
+/** Node's names for resources, by the class of the handle. */
+const RESOURCES = { Pipe: 'PipeWrap', TTY: 'TTYWrap', TCP: 'TCPSocketWrap' };
 
 /**
- * The number of resources of each kind that keep the event loop alive, apart from the channel to the primary.
+ * The number of resources of each kind that keep the event loop alive. The channel to the primary, stdout and stderr do not,
+ * although Node lists them.
  *
  * @returns {Record<string, number>}
  */
 function activeResources() {
   /** @type {Record<string, number>} */
-  const counts = {};
+  const counts = { __proto__: /** @type {any} */ (null) };
   for (const kind of process.getActiveResourcesInfo()) counts[kind] = (counts[kind] ?? 0) + 1;
-  if (process.connected && counts[PIPE] > 0) counts[PIPE]--;
-  if (counts[PIPE] === 0) delete counts[PIPE];
+  for (const kind of idleResources()) {
+    if (counts[kind] > 1) counts[kind]--;
+    else delete counts[kind];
+  }
   return counts;
+}
+
+/**
+ * The names of the resources of the channel, and of stdout and stderr if they have been used.
+ * @returns {string[]}
+ */
+function idleResources() {
+  const inner = /** @type {any} */ (process);
+  return inner._getActiveHandles().flatMap((/** @type {any} */ owner) => {
+    const isOutput = owner.fd === 1 || owner.fd === 2;
+    // Only the channel's handle belongs to no stream. It is still there when the channel is closed.
+    const handle = isOutput ? owner._handle : owner;
+    const name = /** @type {keyof typeof RESOURCES} */ (handle?.constructor.name);
+    return isOutput || name === 'Pipe' ? (RESOURCES[name] ?? []) : [];
+  });
 }
 
 module.exports = { Work, activeResources };
