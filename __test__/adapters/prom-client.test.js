@@ -4,6 +4,10 @@
 // dead.
 
 const assert = require('node:assert');
+const { spawnSync } = require('node:child_process');
+const fs = require('node:fs');
+const os = require('node:os');
+const path = require('node:path');
 const { describe, test } = require('node:test');
 const { get } = require('../../testing/clients.js');
 const { until } = require('../../testing/processes.js');
@@ -42,6 +46,28 @@ function withWorkers(body, env = {}) {
     for (let count = 0; count < WORKERS; count++) await fixture.marker('exit');
   });
 }
+
+test('a worker that takes part drains as any other', { skip }, () => {
+  const program = `
+    const cluster = require(${JSON.stringify(OURS)});
+    if (cluster.isPrimary) {
+      const supervisor = cluster.supervise({ workers: 1, control: 'off', drainTimeout: 5000 });
+      cluster.once('message', () => supervisor.shutdown());
+      cluster.once('exit', (worker, code) => console.log(code));
+      supervisor.on('drained', ({ resources }) => console.log(resources.Lock));
+    } else {
+      const metrics = new (require(${JSON.stringify(path.join(OURS, 'lib', 'adapters', 'prom-client.js'))}).ClusterRegistry)();
+      require('node:http').createServer().listen(0, () => {
+        void metrics.metrics().then(() => process.send('it takes part'));
+      });
+    }`;
+  const directory = fs.mkdtempSync(path.join(os.tmpdir(), 'rcluster-prom-'));
+  const file = path.join(directory, 'app.js');
+  fs.writeFileSync(file, program);
+  const { status, stdout, stderr } = spawnSync(process.execPath, [file], { encoding: 'utf8' });
+  fs.rmSync(directory, { recursive: true });
+  assert.deepStrictEqual([status, stdout, stderr], [0, 'undefined\n0\n', '']);
+});
 
 describe('the metrics of all workers', { skip }, () => {
   test('are exact while no process counts, in every worker, and while the primary is blocked', () =>

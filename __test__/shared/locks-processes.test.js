@@ -155,6 +155,14 @@ describe('locks', { skip }, () => {
     });
   }
 
+  test('are kept by a worker that leaves by disconnect(), until their callbacks have ended', () => {
+    const program = path.join(__dirname, '..', 'fixtures', 'locks-leaving.js');
+    const { status, stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });
+    const lines = stdout.trim().split('\n');
+    assert.deepStrictEqual([status, stderr, lines[0]], [0, '', 'while they run: null false']);
+    assert.deepStrictEqual(lines.slice(1).sort(), ['exit 0 null', 'granted', 'leads', 'worker: kept']);
+  });
+
   test('are not reported to a worker that has left', () => {
     const program = path.join(__dirname, '..', 'fixtures', 'locks-left.js');
     const { status, stdout, stderr } = spawnSync(process.execPath, [program], { encoding: 'utf8' });

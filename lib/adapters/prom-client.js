@@ -24,6 +24,7 @@ const { invalidType } = require('../errors');
 const { outOfRange } = require('../shared/errors');
 const { members } = require('../shared/members');
 const { describe } = require('../text');
+const { FOR_LIFE } = require('../locks/check');
 const { openStore, peer } = require('./common');
 const { beginToAnswer, endAnswering, isOpenMetrics, renameCounters } = require('./prom-answers');
 
@@ -144,7 +145,7 @@ class ClusterRegistry {
     const { signal } = this.#closing;
     const lock = (await this.#lockPrefix()) + this.#key;
     try {
-      await locks.request(lock, { signal }, async () => {
+      await locks.request(lock, { signal, [FOR_LIFE]: true }, async () => {
         const timer = setInterval(() => void this.#reportSoon(), interval).unref();
         try {
           // While this process holds the lock, its report is not taken for that of a dead process.

@@ -1,11 +1,17 @@
 'use strict';
 
-const { Buffer, Math } = require('../globals');
+const { Buffer, Math, Symbol } = require('../globals');
 const { invalidType, invalidValue, outOfRange } = require('../shared/errors');
 const { checkKey } = require('../shared/options');
 
 /** The longest name, in bytes. */
 const MAX_NAME = 1024;
+
+/**
+ * The key of an option of `locks.request()` for our own adapters: a worker that drains does not wait until the lock is released.
+ * Of the same value in all copies of the package.
+ */
+const FOR_LIFE = Symbol.for('rcluster.locks.forLife');
 
 /**
  * @param {unknown} name
@@ -52,4 +58,4 @@ function checkLease(scope, ttl) {
   return Math.round(ttl);
 }
 
-module.exports = { checkLease, checkName, checkScope };
+module.exports = { FOR_LIFE, checkLease, checkName, checkScope };

@@ -52,6 +52,9 @@ class Grant {
   /** @type {((error: Error) => void) | undefined} called when it is lost */
   onLost;
 
+  /** @type {(() => void) | undefined} called when this worker leaves its cluster; without, the lock is lost then */
+  onLeave;
+
   held = true;
 
   /** Of a lock of all machines, at the end of its lease. @type {NodeJS.Timeout | undefined} */
@@ -146,12 +149,28 @@ function connect() {
   } catch (error) {
     throw sharedError(/** @type {Error} */ (error));
   }
-  // A worker's locks end when it has been drained, whatever it still does.
-  onLeave(() => {
-    for (const id of requests.keys()) native?.end(id);
-    end(failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster, and holds no locks any more'));
-  });
+  onLeave(leave);
   return native;
+}
+
+/**
+ * This worker has left its cluster. It gets no more locks, and keeps those that it holds until their callbacks end: otherwise the
+ * next holders would run at the same time.
+ */
+function leave() {
+  if (ended !== undefined) return;
+  ended = failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster, and gets no locks any more');
+  for (const [id, { grant, reject }] of [...requests]) {
+    if (grant?.onLeave !== undefined) {
+      grant.onLeave();
+    } else {
+      requests.delete(id);
+      native?.end(id);
+      if (grant === undefined) reject(ended);
+      else grant.lose(ended);
+    }
+  }
+  rejectQueries(ended);
 }
 
 /**
@@ -273,8 +292,9 @@ function onListed(rest, text) {
 /** The primary is gone, or has cut off this process. */
 function onEnd() {
   native?.stop();
-  if (ended !== undefined) return;
+  const hasLeft = ended !== undefined;
   end(failure('ERR_RCLUSTER_GONE', 'The primary of this process is gone, and with it the locks'));
+  if (hasLeft) return;
   if (!builtin.isWorker) {
     throw failure('ERR_RCLUSTER_FAILED', 'The native part has failed: locks can no longer be asked for');
   }
@@ -286,12 +306,17 @@ function end(error) {
   ended = error;
   const all = [...requests.values()];
   requests.clear();
-  waiting = 0;
-  native?.hold(false);
   for (const { grant, reject } of all) {
     if (grant === undefined) reject(error);
     else grant.lose(error);
   }
+  rejectQueries(error);
+}
+
+/** Nothing is waited for any more. @param {Error} error */
+function rejectQueries(error) {
+  waiting = 0;
+  native?.hold(false);
   for (const { reject } of queries.splice(0)) reject(error);
 }
 

@@ -6,7 +6,7 @@ const { JSON, Object, Promise, String } = require('../globals');
 const { invalidType, invalidValue } = require('../shared/errors');
 const { members } = require('../shared/members');
 const { InProgress } = require('../shared/retiring');
-const { checkLease, checkName } = require('./check');
+const { FOR_LIFE, checkLease, checkName } = require('./check');
 const { OTHERWISE, SPACE, acquire, domException, list } = require('./connection');
 const { deadlock, heldHere, runHolding } = require('./context');
 
@@ -39,15 +39,21 @@ async function request(name, options, callback) {
   const facts = { name, mode, token: grant.token };
   const lock = Object.freeze(lost === undefined ? facts : { ...facts, signal: lost.signal });
   const held = { space, name, shared, grant };
-  holding.begin();
+  // Under the symbol, an adapter says that its callback ends only with the process.
+  const holds = options?.[FOR_LIFE] !== true;
+  if (holds) holding.begin();
+  grant.onLeave = () => {};
   return new Promise((resolve, reject) => {
+    const end = () => {
+      if (holds) holding.end();
+    };
     grant.onLost = (error) => {
-      holding.end();
+      end();
       reject(error);
       lost?.abort(error);
     };
     const release = () => {
-      if (grant.held) holding.end();
+      if (grant.held) end();
       grant.release();
     };
     const run = async () => runHolding(held, () => callback(lock));

@@ -124,6 +124,7 @@ class Candidate {
     const { signal } = leading;
     const ended = new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }));
     grant.onLost = (/** @type {Error} */ error) => leading.abort(error);
+    grant.onLeave = () => void this.end();
     const onStop = () => leading.abort(this.#stop.signal.reason);
     this.#stop.signal.addEventListener('abort', onStop, { once: true });
     this.#leading = leading;
