@@ -222,7 +222,10 @@ export interface LogLine {
   text: string;
 }
 
-/** A connection to a cluster. Requests are carried out even while the primary's JavaScript is blocked. */
+/**
+ * A connection to a cluster. Requests are carried out even while the primary's JavaScript is blocked. An unknown option is the
+ * error ERR_INVALID_ARG_VALUE, and an argument `options` that is no object ERR_INVALID_ARG_TYPE.
+ */
 export interface ControlClient {
   hello(): Promise<Hello>;
   status(): Promise<Status>;
@@ -318,6 +321,6 @@ export interface ControlClient {
 /**
  * Connects to the control socket of a cluster.
  * @throws ERR_RCLUSTER_NOT_RUNNING if no cluster listens there; ERR_RCLUSTER_UNSUPPORTED_NODE for an abstract name in
- * Node 20; ERR_INVALID_ARG_VALUE
+ * Node 20; ERR_INVALID_ARG_VALUE, ERR_INVALID_ARG_TYPE
  */
 export function connect(options: ConnectOptions): Promise<ControlClient>;

@@ -156,8 +156,40 @@ test('a process id never leads to another cluster, and one without a cluster is 
         else process.env[name] = before[name];
       }
     }
-    for (const options of /** @type {any[]} */ ([undefined, {}, { pid: '1' }, { control: 5 }])) {
-      await assert.rejects(connect(options), { code: 'ERR_INVALID_ARG_VALUE' });
+  }),
+);
+
+test('without an address, the error says what a worker can pass', async () => {
+  for (const options of /** @type {any[]} */ ([undefined, {}, { pid: '1' }, { control: 5 }])) {
+    await assert.rejects(connect(options), {
+      name: 'TypeError',
+      code: 'ERR_INVALID_ARG_VALUE',
+      message: /process\.ppid in a worker$/,
+    });
+  }
+});
+
+test('an unknown option and options that are no object are refused, by each method', { skip }, () =>
+  withClient(async (client, control) => {
+    const unknown = { code: 'ERR_INVALID_ARG_VALUE', name: 'TypeError' };
+    const calls = /** @type {[any, string, (options: any) => Promise<unknown>][]} */ ([
+      [{ control, sigal: null }, 'signal', connect],
+      [{ onevent: null }, 'onEvent', (options) => client.scale(1, options)],
+      [{ concurency: 2 }, 'concurrency', (options) => client.reload(options)],
+      [{ onEvents: null }, 'onEvent', (options) => client.restart(0, options)],
+      [{ onEvnt: null }, 'onEvent', (options) => client.drain(0, options)],
+      [{ duraton: 1 }, 'duration', (options) => client.profile(0, options)],
+      [{ of: true }, 'off', (options) => client.inspect(0, options)],
+      [{ timeOut: 1 }, 'timeout', (options) => client.stop(options)],
+      [{ line: 1 }, 'lines', (options) => client.logs(options)],
+      [{ onlost: null }, 'onLost', (options) => client.followLogs(options).next()],
+    ]);
+    for (const [options, meant, call] of calls) {
+      const message = new RegExp(`'options\\.${Object.keys(options).at(-1)}'.* Did you mean "${meant}"\\?`);
+      await assert.rejects(call(options), { ...unknown, message });
+      for (const value of [null, 5, []]) {
+        await assert.rejects(call(value), { code: 'ERR_INVALID_ARG_TYPE', name: 'TypeError' });
+      }
     }
   }),
 );

@@ -1,8 +1,8 @@
 'use strict';
 
 const { Buffer, JSON, Map, Number, Object, Promise, Set, Symbol } = require('../globals');
-const { invalidType, invalidValue } = require('../errors');
-const { isOptions, refuseUnknownKeys } = require('../option-keys');
+const { invalidValue } = require('../errors');
+const { members } = require('../shared/members');
 const { failure, open, placesOf } = require('./places');
 
 /**
@@ -43,12 +43,13 @@ function checked(options, known) {
  * @returns {Promise<ControlClient>}
  */
 async function connect(options) {
-  const { control, pid, signal } = checked(options, ['control', 'pid', 'signal']);
+  const { control, pid, signal } = members(options, ['control', 'pid', 'signal']);
   const isNamed = control === undefined ? Number.isInteger(pid) : typeof control === 'string';
   if (!isNamed) {
-    throw invalidValue(
-      'Name the cluster by "options.control", the address of its control socket, or by "options.pid", the process id of its primary; in a worker, { pid: process.ppid }',
-    );
+    const message =
+      'connect() needs "control", the address of the control socket, or "pid", the process id of the primary: ' +
+      'process.ppid in a worker';
+    throw invalidValue(message);
   }
   const places = control === undefined ? placesOf(/** @type {number} */ (pid)) : [control];
   let cause;
@@ -117,13 +118,13 @@ class ControlClient {
    * @param {{ onEvent?: EventListener }} [options]
    */
   async scale(workers, options) {
-    const { onEvent } = checked(options, ['onEvent']);
+    const { onEvent } = members(options, ['onEvent']);
     await this.#ask({ verb: 'scale', workers }, onEvent);
   }
 
   /** @param {{ concurrency?: number, onEvent?: EventListener }} [options] */
   async reload(options) {
-    const { concurrency, onEvent } = checked(options, ['concurrency', 'onEvent']);
+    const { concurrency, onEvent } = members(options, ['concurrency', 'onEvent']);
     await this.#ask({ verb: 'reload', concurrency }, onEvent);
   }
 
@@ -132,7 +133,7 @@ class ControlClient {
    * @param {{ onEvent?: EventListener }} [options]
    */
   async restart(slot, options) {
-    const { onEvent } = checked(options, ['onEvent']);
+    const { onEvent } = members(options, ['onEvent']);
     await this.#ask({ verb: 'restart', slot }, onEvent);
   }
 
@@ -141,7 +142,7 @@ class ControlClient {
    * @param {{ onEvent?: EventListener }} [options]
    */
   async drain(slot, options) {
-    const { onEvent } = checked(options, ['onEvent']);
+    const { onEvent } = members(options, ['onEvent']);
     await this.#ask({ verb: 'drain', slot }, onEvent);
   }
 
@@ -155,7 +156,7 @@ class ControlClient {
    * @param {{ duration?: number }} [options]
    */
   async profile(slot, options) {
-    const { duration } = checked(options, ['duration']);
+    const { duration } = members(options, ['duration']);
     const pieces = [];
     for await (const piece of this.#pieces({ verb: 'profile', slot, duration })) pieces.push(piece);
     return `${Buffer.concat(pieces)}`;
@@ -172,7 +173,7 @@ class ControlClient {
    * @returns {Promise<string | null>}
    */
   async inspect(slot, options) {
-    const { off } = checked(options, ['off']);
+    const { off } = members(options, ['off']);
     const { url } = await this.#ask({ verb: 'inspect', slot, off });
     return url;
   }
@@ -188,7 +189,7 @@ class ControlClient {
 
   /** @param {{ delay?: number, timeout?: number, onEvent?: EventListener }} [options] */
   async stop(options) {
-    const { delay, timeout, onEvent } = checked(options, ['delay', 'timeout', 'onEvent']);
+    const { delay, timeout, onEvent } = members(options, ['delay', 'timeout', 'onEvent']);
     await this.#ask({ verb: 'stop', delay, timeout }, onEvent);
   }
 
@@ -203,7 +204,7 @@ class ControlClient {
 
   /** @param {{ slot?: number, lines?: number }} [options] @returns {Promise<LogLine[]>} */
   async logs(options) {
-    const { slot, lines } = checked(options, ['slot', 'lines']);
+    const { slot, lines } = members(options, ['slot', 'lines']);
     return (await this.#ask({ verb: 'logs', slot, lines })).lines;
   }
 
@@ -213,7 +214,7 @@ class ControlClient {
    * @returns {AsyncGenerator<LogLine, void, void>}
    */
   async *followLogs(options) {
-    const { slot, lines, onLost } = checked(options, ['slot', 'lines', 'onLost']);
+    const { slot, lines, onLost } = members(options, ['slot', 'lines', 'onLost']);
     const recent = (/** @type {{ lines: LogLine[] }} */ result) =>
       result.lines.map((facts) => ({ event: 'log', facts }));
     for await (const { event, facts } of this.#stream({ verb: 'logs', slot, lines, follow: true }, recent)) {
