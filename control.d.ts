@@ -320,7 +320,7 @@ export interface ControlClient {
 
 /**
  * Connects to the control socket of a cluster.
- * @throws ERR_RCLUSTER_NOT_RUNNING if no cluster listens there; ERR_RCLUSTER_UNSUPPORTED_NODE for an abstract name in
- * Node 20; ERR_INVALID_ARG_VALUE, ERR_INVALID_ARG_TYPE
+ * @throws ERR_RCLUSTER_NOT_RUNNING if no cluster listens there; ERR_RCLUSTER_UNSUPPORTED_NODE in Node 20, if one listens at an
+ * abstract name; ERR_INVALID_ARG_VALUE, ERR_INVALID_ARG_TYPE
  */
 export function connect(options: ConnectOptions): Promise<ControlClient>;

@@ -15,6 +15,7 @@ const { within } = require('../../testing/processes.js');
 const { withSupervised } = require('../../testing/supervised.js');
 
 const skip = isBuiltin && 'the built-in does not supervise';
+const isNode20 = process.versions.node.startsWith('20.');
 
 /** @param {(client: import('../../control').ControlClient, control: string, pid: number) => Promise<void>} body */
 async function withClient(body) {
@@ -140,24 +141,57 @@ test('an error thrown by onEvent rejects its request and no other', { skip }, ()
   }),
 );
 
+/**
+ * Sets the variables that say where the control socket may be.
+ * @param {{ RUNTIME_DIRECTORY: string, XDG_RUNTIME_DIR: string }} places
+ * @param {() => Promise<void>} body
+ */
+async function withPlaces(places, body) {
+  const before = { ...process.env };
+  Object.assign(process.env, places);
+  try {
+    await body();
+  } finally {
+    for (const name of Object.keys(places)) {
+      if (before[name] === undefined) delete process.env[name];
+      else process.env[name] = before[name];
+    }
+  }
+}
+
 test('a process id never leads to another cluster, and one without a cluster is refused', { skip }, () =>
   withClient(async (_client, control, pid) => {
-    const before = { ...process.env };
-    process.env.RUNTIME_DIRECTORY = path.dirname(control);
-    process.env.XDG_RUNTIME_DIR = path.dirname(control);
-    try {
+    const directory = path.dirname(control);
+    await withPlaces({ RUNTIME_DIRECTORY: directory, XDG_RUNTIME_DIR: directory }, async () => {
       (await connect({ pid })).close();
-      await assert.rejects(connect({ pid: process.pid }), ({ code }) =>
-        ['ERR_RCLUSTER_NOT_RUNNING', 'ERR_RCLUSTER_UNSUPPORTED_NODE'].includes(code),
-      );
-    } finally {
-      for (const name of ['RUNTIME_DIRECTORY', 'XDG_RUNTIME_DIR']) {
-        if (before[name] === undefined) delete process.env[name];
-        else process.env[name] = before[name];
-      }
-    }
+      await assert.rejects(connect({ pid: process.pid }), {
+        code: 'ERR_RCLUSTER_NOT_RUNNING',
+        message: /^No cluster listens at .* or @rcluster\/.* or /,
+      });
+    });
+    await assert.rejects(connect({ control: '@nothing/listens' }), {
+      code: 'ERR_RCLUSTER_NOT_RUNNING',
+      message: 'No cluster listens at @nothing/listens',
+    });
   }),
 );
+
+test('Node 20 is the reason only if a cluster listens at an abstract name', { skip }, async () => {
+  const nowhere = { RUNTIME_DIRECTORY: '', XDG_RUNTIME_DIR: '' };
+  await withSupervised(
+    { workers: 1 },
+    ({ pid }) =>
+      // The last place that is tried has no socket.
+      withPlaces({ ...nowhere, RUNTIME_DIRECTORY: '/nowhere' }, async () => {
+        const code = await connect({ pid }).then(
+          (client) => client.close(),
+          (error) => error.code,
+        );
+        assert.strictEqual(code, isNode20 ? 'ERR_RCLUSTER_UNSUPPORTED_NODE' : undefined);
+      }),
+    { env: nowhere },
+  );
+});
 
 test('without an address, the error says what a worker can pass', async () => {
   for (const options of /** @type {any[]} */ ([undefined, {}, { pid: '1' }, { control: 5 }])) {

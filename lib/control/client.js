@@ -52,6 +52,7 @@ async function connect(options) {
     throw invalidValue(message);
   }
   const places = control === undefined ? placesOf(/** @type {number} */ (pid)) : [control];
+  /** @type {any} */
   let cause;
   for (const place of places) {
     try {
@@ -60,12 +61,12 @@ async function connect(options) {
       if (control !== undefined || (await client.hello()).pid === pid) return client;
       client.close();
     } catch (error) {
-      cause = error;
+      // A socket that exists explains more than one that does not.
+      if (cause?.code !== 'ERR_RCLUSTER_UNSUPPORTED_NODE') cause = error;
     }
     if (signal?.aborted) throw signal.reason;
   }
-  const { code } = /** @type {NodeJS.ErrnoException} */ (cause ?? {});
-  if (code === 'ERR_RCLUSTER_UNSUPPORTED_NODE') throw cause;
+  if (cause?.code === 'ERR_RCLUSTER_UNSUPPORTED_NODE') throw cause;
   throw failure('ERR_RCLUSTER_NOT_RUNNING', `No cluster listens at ${places.join(' or ')}`, cause);
 }
 

@@ -1,6 +1,6 @@
 'use strict';
 
-const { existsSync, readFileSync } = require('node:fs');
+const { readFile } = require('node:fs/promises');
 const net = require('node:net');
 const path = require('node:path');
 const { Error, Number, Object, Promise, realProcess: process } = require('../globals');
@@ -30,13 +30,23 @@ function placesOf(pid) {
   return places;
 }
 
-/** Whether there is a socket with an abstract name. @param {string} place `@name` */
-function isBound(place) {
-  // Where it cannot be read, there may be one.
-  if (!existsSync(SOCKETS)) return true;
-  return readFileSync(SOCKETS, 'utf8')
-    .split('\n')
-    .some((line) => line.endsWith(` ${place}`));
+/** A line of /proc/net/unix about a listening socket, and its name. */
+const LISTENING = /^\S+ \S+ \S+ 00010000 \S+ \S+ +\d+ (.*)$/gm;
+
+/**
+ * Why Node 20 cannot connect to an abstract name: first of all, because nothing listens there.
+ * @param {string} place
+ */
+async function refusal(place) {
+  try {
+    const sockets = await readFile('/proc/net/unix', 'utf8');
+    const names = [...sockets.matchAll(LISTENING)].map(([, name]) => name);
+    if (!names.includes(place)) return failure('ECONNREFUSED', `connect ECONNREFUSED ${place}`);
+  } catch {
+    // Whether something listens is unknown, and the version of Node remains a reason.
+  }
+  const message = `${place} is an abstract name, to which Node ${process.versions.node} cannot connect`;
+  return failure('ERR_RCLUSTER_UNSUPPORTED_NODE', message);
 }
 
 /**
@@ -44,16 +54,11 @@ function isBound(place) {
  * @param {AbortSignal} [signal] destroys the socket, also later
  * @returns {Promise<net.Socket>}
  */
-function open(place, signal) {
-  if (place.startsWith('@') && Number(process.versions.node.split('.')[0]) < 22) {
-    if (!isBound(place)) {
-      return Promise.reject(failure('ERR_RCLUSTER_NOT_RUNNING', `No cluster listens at ${place}`));
-    }
-    const message = `${place} is an abstract name, to which Node ${process.versions.node} cannot connect`;
-    return Promise.reject(failure('ERR_RCLUSTER_UNSUPPORTED_NODE', message));
-  }
+async function open(place, signal) {
+  const isAbstract = place.startsWith('@');
+  if (isAbstract && Number(process.versions.node.split('.')[0]) < 22) throw await refusal(place);
   return new Promise((resolve, reject) => {
-    const address = place.startsWith('@') ? `\0${place.slice(1)}` : place;
+    const address = isAbstract ? `\0${place.slice(1)}` : place;
     const socket = net.connect({ path: address, signal });
     socket.once('error', reject);
     socket.once('connect', () => {
