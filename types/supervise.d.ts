@@ -83,7 +83,10 @@ export interface SuperviseOptions {
   drainTimeout?: number | undefined;
   /** How long after SIGTERM the worker gets SIGKILL. Default: 1,000. */
   killTimeout?: number | undefined;
-  /** How long the event loop of a worker may be blocked before the worker is replaced: at least 100, or 0 for no limit. Default: 0. */
+  /**
+   * How long the event loop of a ready worker may be blocked before the worker is replaced: at least 100, or 0 for no limit.
+   * `readyTimeout` limits its start. Default: 0.
+   */
   unresponsiveAfter?: number | undefined;
   /** Limits at which a healthy worker is replaced; 0 means never. */
   recycle?:
