@@ -39,45 +39,6 @@ test('the answer to stop is sent before the primary exits', { skip }, async () =
   for (let count = 0; count < 5; count++) await withClient((client) => client.stop());
 });
 
-test('an unknown option is refused, and the known one is named', { skip }, () =>
-  withClient(async (client, control) => {
-    /** @type {[() => Promise<unknown>, RegExp][]} */
-    const calls = [
-      [() => connect({ control, sinal: 1 }), /"options\.sinal".* Did you mean "signal"\?/],
-      [() => client.scale(2, { onevent() {} }), /Did you mean "onEvent"/],
-      [() => client.reload({ concurency: 2 }), /"options\.concurency".* Did you mean "concurrency"\?/],
-      [() => client.restart(0, { timeout: 2 }), /"options\.timeout"/],
-      [() => client.drain(0, { timeout: 2 }), /"options\.timeout"/],
-      [() => client.profile(0, { duraton: 1 }), /Did you mean "duration"/],
-      [() => client.inspect(0, { of: true }), /Did you mean "off"/],
-      [() => client.stop({ drainTimeout: 1 }), /Known are delay, timeout, onEvent/],
-      [() => client.logs({ line: 1 }), /Did you mean "lines"/],
-      [() => client.followLogs({ line: 1 }).next(), /Did you mean "lines"/],
-    ];
-    for (const [call, message] of calls) {
-      await assert.rejects(call, { name: 'TypeError', code: 'ERR_INVALID_ARG_VALUE', message });
-    }
-    for (const wrong of [2, null, []]) {
-      await assert.rejects(client.reload(/** @type {any} */ (wrong)), { code: 'ERR_INVALID_ARG_TYPE' });
-    }
-    await assert.rejects(/** @type {any} */ (connect)(), {
-      code: 'ERR_INVALID_ARG_VALUE',
-      message: /process\.ppid/,
-    });
-    assert.strictEqual((await client.status()).workers, 1, 'nothing was carried out');
-  }),
-);
-
-test(
-  'a process that is no cluster is named as such, also where abstract names are not supported',
-  { skip },
-  () =>
-    assert.rejects(connect({ pid: process.pid }), {
-      code: 'ERR_RCLUSTER_NOT_RUNNING',
-      message: /^No cluster listens at .*@rcluster/,
-    }),
-);
-
 test('close() ends waiting streams, and streams that begin later', { skip }, () =>
   withClient(async (client) => {
     const events = client.events();

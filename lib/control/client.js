@@ -24,20 +24,6 @@ function tailOf({ stderrTail }) {
 }
 
 /**
- * Checks the options of a method, which may be left out.
- * @template {object} T
- * @param {T | undefined} options
- * @param {readonly (keyof T & string)[]} known
- * @returns {T}
- */
-function checked(options, known) {
-  if (options === undefined) return /** @type {T} */ ({});
-  if (!isOptions(options)) throw invalidType('options', 'object', options);
-  refuseUnknownKeys(options, known, (key) => `The "options.${key}" option`);
-  return options;
-}
-
-/**
  * Connects to a cluster.
  * @param {ConnectOptions} options
  * @returns {Promise<ControlClient>}

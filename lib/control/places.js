@@ -5,9 +5,6 @@ const net = require('node:net');
 const path = require('node:path');
 const { Error, Number, Object, Promise, realProcess: process } = require('../globals');
 
-/** The kernel's list of Unix sockets. */
-const SOCKETS = '/proc/net/unix';
-
 /**
  * @param {string} code
  * @param {string} message

@@ -160,7 +160,7 @@ function connect() {
 function leave() {
   if (ended !== undefined) return;
   ended = failure('ERR_RCLUSTER_GONE', 'This worker has left its cluster, and gets no locks any more');
-  for (const [id, { grant, reject }] of [...requests]) {
+  for (const [id, { grant, reject }] of requests) {
     if (grant?.onLeave !== undefined) {
       grant.onLeave();
     } else {
