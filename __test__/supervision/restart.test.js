@@ -165,7 +165,10 @@ test('a worker that is not ready in time has failed to start', () =>
       const { phase, reason } = await app.marker('restart');
       assert.deepStrictEqual(
         [phase, reason],
-        ['start-up', 'it was not ready in time: none of its servers listens'],
+        [
+          'start-up',
+          'it was not ready in time: none of its servers listens (a program without servers needs the option ready, as in --ready online)',
+        ],
       );
       assert.strictEqual((await app.marker('exit')).id, 1);
       await app.marker('gave-up');

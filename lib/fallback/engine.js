@@ -15,7 +15,8 @@ const { Scale } = require('./scale');
 /** What a worker has not done that was not ready in time, by the option `ready`. */
 const MISSED = {
   online: '',
-  listening: ': none of its servers listens',
+  listening:
+    ': none of its servers listens (a program without servers needs the option ready, as in --ready online)',
   explicit: ': it has not called cluster.worker.ready()',
 };
 

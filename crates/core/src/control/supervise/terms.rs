@@ -232,7 +232,9 @@ impl fmt::Display for Why {
             Self::NotSpawned { cause } => write!(f, "it could not be spawned: {cause}"),
             Self::NotReady { missed } => f.write_str(match missed {
                 None | Some(ReadyWhen::Online) => "it was not ready in time",
-                Some(ReadyWhen::Listening) => "it was not ready in time: none of its servers listens",
+                Some(ReadyWhen::Listening) => {
+                    "it was not ready in time: none of its servers listens (a program without servers needs the option ready, as in --ready online)"
+                }
                 Some(ReadyWhen::Explicit) => {
                     "it was not ready in time: it has not called cluster.worker.ready()"
                 }
