@@ -58,7 +58,9 @@ for (const by of /** @type {const} */ (['start', 'startByNode'])) {
       assert.deepStrictEqual([refused.status, /ERR_RCLUSTER_LAST_SLOT/.test(refused.stderr)], [1, true]);
 
       const hung = ask(port, '/hang').catch(() => {});
-      await until('its stack is seen', () => /app\.js/.test(run('stack', '0', ...target).stdout));
+      const stack = () => run('stack', '0', ...target).stdout;
+      await until('its stack is seen', () => /app\.js/.test(stack()));
+      assert.doesNotMatch(stack(), /lib\/worker/, 'it is about the app');
       assert.strictEqual(run('stop', '--drain-timeout', '0', ...target).status, 0);
       assert.deepStrictEqual(await exit, [0, null]);
       await hung;

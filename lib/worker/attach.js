@@ -1,6 +1,7 @@
 'use strict';
 
 const cluster = require('node:cluster');
+const path = require('node:path');
 const { defineHidden } = require('../define');
 const { JSON, process, realProcess, setTimeout } = require('../globals');
 const { keep, later } = require('../later');
@@ -71,6 +72,7 @@ module.exports = function attach(firstFd, own, settings) {
 
   const link = new WorkerLink(
     firstFd,
+    path.dirname(__dirname),
     (listener, fd, served) => listening.connection(listener, fd, served),
     (text, fd) => {
       const frame = JSON.parse(text);

@@ -53,7 +53,7 @@ pub struct WorkerLink {
 #[napi]
 impl WorkerLink {
     /// Takes over four descriptors, starting with `first_fd`: control socket, connection channel, scoreboard,
-    /// lifeline.
+    /// lifeline. `library` is the folder of this package's JavaScript, for stacks.
     ///
     /// `on_connection(listener, fd, history)` gets each connection, and must close the descriptor. `history` is 0 for a
     /// new one, 1 if another worker has answered requests on it, and 2 if another worker has had it and answered nothing.
@@ -65,6 +65,7 @@ impl WorkerLink {
     pub fn new(
         env: Env,
         first_fd: i32,
+        library: String,
         on_connection: Function<'_, FnArgs<(u32, i32, u32)>, ()>,
         on_frame: Function<'_, FnArgs<(String, i32)>, ()>,
         on_no_room: Function<'_, (), ()>,
@@ -79,7 +80,7 @@ impl WorkerLink {
         let _until_the_end = duplicate(&control).map_err(failure)?.into_raw_fd();
         let polled_channel = duplicate(&channel).map_err(failure)?;
         let lifeline = adopt(first_fd + 3).map_err(failure)?;
-        let watch = lifeline::start(lifeline, Interrupter::new(env)).map_err(failure)?;
+        let watch = lifeline::start(lifeline, Interrupter::new(env), library).map_err(failure)?;
         watch.take_over().map_err(failure)?;
         let callbacks = Callbacks {
             connection: EventCallback::new(env, &on_connection, "RCLUSTERCONNECTION").map_err(failure)?,

@@ -26,6 +26,7 @@ pub mod logs;
 pub mod machines;
 pub mod metrics;
 pub mod notify;
+pub mod own_frames;
 pub mod pending;
 pub mod pieces;
 pub mod random;
