@@ -92,9 +92,16 @@ test('increments of both are exact, and conditions hold between them', { skip },
       .increment('to', 4)
       .commit();
     const again = await store.atomic().check('from', revision).increment('from', -4).commit();
-    return [moved.ok, again.ok, again.revision === moved.revision, store.get('from'), store.get('to')];
+    const both = [moved.ok, again.ok, again.revision === moved.revision, store.get('from'), store.get('to')];
+    const own = await store.atomic().set('own', 1).check('own', 0).commit();
+    const twice = await store.atomic().set('to', 1).set('to', 2, { ifAbsent: true }).commit();
+    return [...both, own, { ...twice, revision: twice.revision === moved.revision }];
   });
-  assert.deepStrictEqual(outcome, [true, false, true, 1, 4]);
+  const refused = [
+    { ok: false, revision: 0 },
+    { ok: false, revision: true },
+  ];
+  assert.deepStrictEqual(outcome, [true, false, true, 1, 4, ...refused]);
   assert.deepStrictEqual(await both[1].run(({ kept: { store } }) => store.read('to')), 4);
 });
 

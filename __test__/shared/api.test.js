@@ -210,6 +210,10 @@ test('a batch is done all at once or not at all', { skip }, async () => {
   await assert.rejects(batch.commit(), { code: 'ERR_INVALID_STATE' });
   assert.deepStrictEqual(store.keys(), Object.assign(['to', 'x'], { revision: 3 }));
   assert.deepStrictEqual(await store.atomic().commit(), { ok: true, revision: 3 });
+  // What fails has the revision of the value that there is, and not that of one in the batch.
+  assert.deepStrictEqual(await store.atomic().set('q', 1).check('q', 0).commit(), { ok: false, revision: 0 });
+  const twice = store.atomic().set('x', 1).set('x', 2, { ifAbsent: true });
+  assert.deepStrictEqual(await twice.commit(), { ok: false, revision: 3 });
 });
 
 test('any number of concurrent writes are answered, each with its own result', { skip }, async () => {

@@ -5,6 +5,7 @@
 const assert = require('node:assert');
 const { describe, test } = require('node:test');
 const { withFixture } = require('../helpers/run-fixture.js');
+const { until } = require('../../testing/processes.js');
 const { runProgram } = require('../../testing/run-program.js');
 const { OURS, isBuiltin } = require('../../testing/subject.js');
 
@@ -40,6 +41,45 @@ describe('getOrCreate() in one process', { skip }, () => {
     await store.delete('key');
     assert.deepStrictEqual(await store.getOrCreate('key', load, { ttl: 60_000 }), { calls: 2 });
     assert(store.entry('key').expiresAt > 0);
+  });
+
+  test('a value that is written while the loader runs stays, and a stale one that is deleted stays deleted', async () => {
+    const store = open();
+    const loading = (change) => async () => {
+      await change();
+      return 'loaded';
+    };
+    const write = loading(() => store.set('key', 'written'));
+    const both = await Promise.all([store.getOrCreate('key', write), store.getOrCreate('key', assert.fail)]);
+    assert.deepStrictEqual([...both, store.get('key')], ['written', 'written', 'written']);
+
+    const ms = 600_000;
+    const stale = async () => {
+      await store.getOrCreate('stale', () => 'old', { ttl: 1, grace: ms });
+      const { expiresAt } = store.entry('stale');
+      while (Date.now() <= expiresAt - ms);
+    };
+    await stale();
+    let done;
+    const over = new Promise((resolve) => (done = resolve));
+    const remove = loading(async () => {
+      await store.delete('stale');
+      done();
+    });
+    assert.strictEqual(await store.getOrCreate('stale', remove, { ttl: 1, grace: ms }), 'old');
+    await over;
+    // Waits for the loader that runs.
+    assert.strictEqual(await store.getOrCreate('stale', assert.fail, { ttl: 1, grace: ms }), 'loaded');
+    assert.strictEqual(store.get('stale'), undefined);
+
+    // One that expires has not been deleted.
+    await store.set('late', 'old', { ttl: 30 });
+    const outlast = async () => {
+      while (store.has('late')) await new Promise(setImmediate);
+      return 'new';
+    };
+    void store.getOrCreate('late', outlast, { ttl: ms, grace: ms });
+    await until('it is stored', () => store.get('late') === 'new');
   });
 
   test('a caller can end its wait, and the others get the value', async () => {

@@ -30,6 +30,7 @@ let failures;
 /**
  * @typedef {InstanceType<typeof import('./store').SharedStore>} Store
  * @typedef {(facts: { signal: AbortSignal }) => unknown} Loader
+ * @typedef {{ revision: number, expiresAt?: number | undefined }} Entry
  * @typedef {InstanceType<typeof import('../locks/connection').Grant>} Grant
  *
  * @typedef {object} Plan
@@ -232,7 +233,7 @@ async function fly(plan, otherwise, flight) {
   const entry = plan.store.entry(plan.key);
   const isThere = entry !== undefined && !isStale(entry, plan.grace);
   const failed = isThere ? undefined : recall(plan);
-  if (!isThere && failed === undefined) return make(plan, grant);
+  if (!isThere && failed === undefined) return make(plan, grant, entry);
   grant.settle(write(failed));
   return failed;
 }
@@ -240,10 +241,11 @@ async function fly(plan, otherwise, flight) {
 /**
  * @param {Plan} plan
  * @param {Grant} grant
+ * @param {Entry | undefined} before the stale value
  * @returns {Promise<Outcome>}
  */
-async function make(plan, grant) {
-  const { store, key, loader, ttl, grace, negativeTtl } = plan;
+async function make(plan, grant, before) {
+  const { loader, negativeTtl } = plan;
   const controller = new AbortController();
   grant.onLost = (/** @type {Error} */ error) => controller.abort(error);
   if (grant.lost !== undefined) controller.abort(grant.lost);
@@ -252,10 +254,10 @@ async function make(plan, grant) {
   let outcome;
   try {
     // A copy, because the loader may keep what it returns and change it.
-    const value = copyOf(await runHolding(held, async () => loader({ signal: controller.signal })));
+    const loaded = copyOf(await runHolding(held, async () => loader({ signal: controller.signal })));
     // If the lock was lost, another process is creating the value by now.
     controller.signal.throwIfAborted();
-    await store.set(key, value, { ttl: ttl === -1 ? undefined : ttl + grace });
+    const value = await keep(plan, before, loaded);
     if (negativeTtl > 0) await forget(plan);
     outcome = { value };
   } catch (error) {
@@ -266,6 +268,26 @@ async function make(plan, grant) {
     grant.settle(write(outcome));
   }
   return outcome;
+}
+
+/**
+ * Stores what was loaded, unless the key has been written or deleted meanwhile: that is newer.
+ * @param {Plan} plan
+ * @param {Entry | undefined} before
+ * @param {unknown} value
+ * @returns {Promise<unknown>} the value for the callers
+ */
+async function keep({ store, key, ttl, grace }, before, value) {
+  const life = ttl === -1 ? undefined : ttl + grace;
+  for (let ifRevision = before?.revision ?? 0; ; ifRevision = 0) {
+    const { ok } = await store.set(key, value, { ttl: life, ifRevision });
+    if (ok) return value;
+    const newer = await store.read(key);
+    if (newer !== undefined) return newer;
+    // The stale value has been deleted, unless its time was over.
+    const hasExpired = ifRevision > 0 && (before?.expiresAt ?? Infinity) <= wallClock();
+    if (!hasExpired) return value;
+  }
 }
 
 /**

@@ -83,7 +83,8 @@ impl<W: Words + AsRef<[AtomicU64]>> Planner<'_, W> {
         let key = self.memory.view.key(op.key());
         let with_value = matches!(op, Op::Touch { .. } | Op::Increment { .. });
         let current = self.current(key, plan, with_value);
-        let unmet = Err(Outcome::refused(Status::Unmet, current.revision));
+        // What the operations before have planned does not exist yet.
+        let refused = |status| Outcome::refused(status, self.current(key, &[], false).revision);
         let until = |lifetime| match lifetime {
             Lifetime::Forever => 0,
             Lifetime::Keep => current.expires,
@@ -94,11 +95,11 @@ impl<W: Words + AsRef<[AtomicU64]>> Planner<'_, W> {
             Op::Set { condition, .. } | Op::Delete { condition, .. } | Op::Check { condition, .. }
                 if !condition.is_met(current.revision) =>
             {
-                return unmet;
+                return Err(refused(Status::Unmet));
             }
             Op::Check { .. } => return Ok(None),
             Op::Delete { .. } | Op::Touch { .. } if current.revision == 0 => {
-                return unmet;
+                return Err(refused(Status::Unmet));
             }
             Op::Delete { .. } => Planned { key, value: None, expires: 0 },
             Op::Set { kind, value, lifetime, .. } => {
@@ -109,18 +110,18 @@ impl<W: Words + AsRef<[AtomicU64]>> Planner<'_, W> {
                 Planned { key, value, expires: until(lifetime) }
             }
             Op::Increment { by, initial, lifetime, .. } => {
-                let not_number = Outcome::refused(Status::NotNumber, current.revision);
+                let not_number = || refused(Status::NotNumber);
                 let (before, expires) = match &current.value {
                     None => (initial, until(lifetime)),
                     Some((NUMBER, bytes)) => {
-                        let bytes = bytes.as_slice().try_into().map_err(|_| not_number)?;
+                        let bytes = bytes.as_slice().try_into().map_err(|_| not_number())?;
                         (f64::from_le_bytes(bytes), current.expires)
                     }
-                    Some(_) => return Err(not_number),
+                    Some(_) => return Err(not_number()),
                 };
                 let sum = before + by;
                 if !sum.is_finite() {
-                    return Err(not_number);
+                    return Err(not_number());
                 }
                 *number = sum;
                 let bytes = number.to_le_bytes().to_vec();

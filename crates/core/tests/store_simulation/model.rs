@@ -181,9 +181,14 @@ impl Model {
         let mut number = None;
         for op in ops {
             let key = op.key();
-            let current = state.get(key).filter(|value| value.expires == 0 || value.expires > now).cloned();
+            let alive = |state: &State| {
+                state.get(key).filter(|value| value.expires == 0 || value.expires > now).cloned()
+            };
+            let current = alive(&state);
             let revision = current.as_ref().map_or(0, |value| value.revision);
-            let refused = |status| Expected { status, revision, number: None, changes: Vec::new() };
+            // The other operations are not executed, either.
+            let before = alive(&self.state).map_or(0, |value| value.revision);
+            let refused = |status| Expected { status, revision: before, number: None, changes: Vec::new() };
             let until = |lifetime| match lifetime {
                 Lifetime::Forever => 0,
                 Lifetime::Keep => current.as_ref().map_or(0, |value| value.expires),

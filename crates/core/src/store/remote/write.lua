@@ -159,14 +159,20 @@ local function write(first, last)
         has, of, expires, kind_before, value_before = true, old.of, old.expires, old.kind, nil
       end
     end
+    local function refused(status)
+      -- What the request itself has planned does not exist yet.
+      local old = before[key]
+      local is_alive = old.raw and (old.expires == 0 or old.expires > now)
+      return answer(status, is_alive and old.of or ABSENT, 0)
+    end
     local function current_value()
       return value_before or string.sub(before[key].raw, 18)
     end
     local ends = 0
     if lifetime == 1 then ends = expires elseif lifetime == 2 then ends = now + ms end
 
-    if condition == 1 and wanted ~= of then return answer(1, of, 0) end
-    if (code == 2 or code == 3) and not has then return answer(1, of, 0) end
+    if condition == 1 and wanted ~= of then return refused(1) end
+    if (code == 2 or code == 3) and not has then return refused(1) end
     local wanted_plan
     if code == 1 then
       wanted_plan = { kind = kind, value = value, expires = ends }
@@ -178,12 +184,12 @@ local function write(first, last)
       local sum = initial
       if has then
         local bytes = current_value()
-        if kind_before ~= 1 or #bytes ~= 8 then return answer(2, of, 0) end
+        if kind_before ~= 1 or #bytes ~= 8 then return refused(2) end
         sum, ends = struct.unpack('<d', bytes), expires
       end
       number = sum + by
       -- For Infinity and NaN, the difference from themselves is NaN.
-      if number - number ~= 0 then return answer(2, of, 0) end
+      if number - number ~= 0 then return refused(2) end
       wanted_plan = { kind = 1, value = struct.pack('<d', number), expires = ends }
     end
     if wanted_plan then
