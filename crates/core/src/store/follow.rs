@@ -149,7 +149,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         self.make_room(draft.words())?;
         self.memory.append(&draft)?;
         // Compacted records stay readable until their block is free, so the whole block must be freed.
-        self.memory.end_block()?;
+        self.memory.end_block();
         let end = self.memory.next();
         while self.memory.begins_before(end) {
             self.compact_one()?;
@@ -316,6 +316,42 @@ mod tests {
         let group = Group { before: 0, revision: 1, changes: vec![told(Change::Set, b"a", &large, 0)] };
         assert_eq!(store.follow(&group, 0), Err(Overflow));
         store.check();
+    }
+
+    fn values(count: u32, bytes: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+        let value = vec![7; bytes];
+        let pair = |number| (format!("key {number}").into_bytes(), raw(f64::from(number + 1), &value));
+        (0..count).map(pair).collect()
+    }
+
+    #[test]
+    fn a_store_that_has_overflowed_takes_what_fits() {
+        for bytes in [8, 50, 100, 300] {
+            let (mut store, _) = store();
+            let mut load = |revision, count| {
+                let result = store.reload(revision, &values(count, bytes), 0, false);
+                store.check();
+                result
+            };
+            // More often than there are blocks.
+            for round in 0..20 {
+                let revision = 10_000 + round * 1_000;
+                assert_eq!(load(revision, 1000), Err(Overflow), "{bytes}, {round}");
+                assert_eq!(load(revision + 1, 5), Ok(()), "{bytes}, {round}");
+                assert_eq!(load(revision + 2, 0), Ok(()), "{bytes}, {round}");
+            }
+            let value = vec![7; bytes];
+            for before in 40_000.. {
+                let key = format!("{before}");
+                let changes = vec![told(Change::Set, key.as_bytes(), &value, 0)];
+                if store.follow(&Group { before, revision: before + 1, changes }, 0).is_err() {
+                    break;
+                }
+            }
+            store.check();
+            assert_eq!(store.reload(90_000, &[], 0, false), Ok(()), "{bytes}");
+            assert_eq!(store.memory.count(), 0);
+        }
     }
 
     #[test]

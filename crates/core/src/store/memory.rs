@@ -169,6 +169,12 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
         }
     }
 
+    /// Whether the blocks in use are those of the log. For tests.
+    pub(super) fn uses_its_blocks(&self) -> bool {
+        let words = self.geometry().block_words as u64;
+        self.next.div_ceil(words) - self.tail / words == self.blocks.used() as u64
+    }
+
     /// The words of the log in use, and the target for them.
     pub(super) fn used_and_wanted(&self) -> (usize, usize) {
         let used = usize::try_from(self.next - self.tail).unwrap_or(usize::MAX);
@@ -176,19 +182,19 @@ impl<W: Words + AsRef<[AtomicU64]>> Memory<W> {
     }
 
     /// Closes the block that is being written: the next record goes to another block.
-    pub(super) fn end_block(&mut self) -> Result<(), NoRoom> {
-        if self.rest() > 0 { self.open_block() } else { Ok(()) }
-    }
-
-    /// Begins the next block, and pads the rest of the current one.
-    fn open_block(&mut self) -> Result<(), NoRoom> {
-        let memory = self.blocks.take()?;
+    pub(super) fn end_block(&mut self) {
         let rest = self.rest();
         if rest > 0 {
             let at = self.place(self.next);
             self.word(at).store(Header::encode_pad(rest), Ordering::Relaxed);
             self.next += rest as u64;
         }
+    }
+
+    /// Begins the next block, and ends the current one.
+    fn open_block(&mut self) -> Result<(), NoRoom> {
+        let memory = self.blocks.take()?;
+        self.end_block();
         let block = self.geometry().block_of(self.next);
         // A reader that sees anything written to this block from here on also sees that the block table no
         // longer assigns it to its old block of the log.

@@ -297,6 +297,7 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
             mortal += usize::from(self.memory.view.times(located).1 != 0);
         });
         assert_eq!((count, live, mortal), (self.memory.count(), self.memory.live(), self.mortal));
+        assert!(self.memory.uses_its_blocks(), "no block is lost");
         assert!(live <= self.memory.geometry().live_limit(), "within the limit");
         assert!(self.expiries.len() <= 2 * mortal + 1025, "expiries do not pile up");
     }
