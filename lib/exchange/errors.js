@@ -78,7 +78,10 @@ function noAnswer({ flag, worker, name: machine, value }, request) {
       );
     }
     case STATUS.NO_HANDLER:
-      return failure('ERR_RCLUSTER_NO_HANDLER', `There is no handler for ${name} in ${to}`);
+      return failure(
+        'ERR_RCLUSTER_NO_HANDLER',
+        `There is no handler for ${name} in ${to}, or it is about to leave`,
+      );
     case STATUS.GONE:
       return failure('ERR_RCLUSTER_GONE', `The target of the request ${name} is gone: ${to}`);
     case STATUS.BUSY:

@@ -62,7 +62,7 @@ function refusal(native, status) {
   const fate =
     native.field(FIELD.CONNECTS) === 0
       ? 'Nothing has been written'
-      : 'A write that was sent may or may not have been carried out';
+      : 'If this was a write, it may or may not have been carried out';
   return failure('ERR_RCLUSTER_DISCONNECTED', `There is no connection to the server ${url}${why}. ${fate}`);
 }
 
