@@ -214,12 +214,12 @@ test('giving up names the error of the last worker, and nothing starts afterward
   assert.match(lines[1], /^rcluster: 1 more such failure .* starts in 100 ms$/);
   assert.match(
     lines[2],
-    /the last failure was that of .*: it ended with exit code 1 \(Error: bind EADDRINUSE :::80\)$/,
+    /the last failure was that of .*: it ended with exit code 1: Error: bind EADDRINUSE :::80$/,
   );
   assert.match(lines[3], /^rcluster: 1 more such failure \(it ended with exit code 1\) of slot 0 in 0 ms$/);
   assert.match(
     lines[4],
-    /exits with code 70; the last failure: it ended with exit code 1 \(Error: bind EADDRINUSE :::80\)$/,
+    /exits with code 70; the last failure: it ended with exit code 1: Error: bind EADDRINUSE :::80$/,
   );
 });
 

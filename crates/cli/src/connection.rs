@@ -106,12 +106,22 @@ impl Connection {
 
     /// Sends a request and waits for its answer.
     pub(crate) fn ask(&mut self, request: Value, limit: Option<Duration>) -> Result<Value, Failure> {
+        self.ask_meanwhile(request, limit, |_, _| {})
+    }
+
+    /// The same, with the events that arrive before the answer.
+    pub(crate) fn ask_meanwhile(
+        &mut self,
+        request: Value,
+        limit: Option<Duration>,
+        mut on_event: impl FnMut(&str, &Value),
+    ) -> Result<Value, Failure> {
         let deadline = limit.map(|limit| Instant::now() + limit);
         self.send(request)?;
         loop {
             match self.receive(deadline)? {
                 Message::Done(result) => return result,
-                Message::Event { .. } => {}
+                Message::Event { name, facts } => on_event(&name, &facts),
                 Message::End => return Err(ended()),
             }
         }

@@ -70,9 +70,23 @@ fn connect(target: &Target, deadline: Option<Instant>) -> Result<Connection, Fai
 }
 
 fn until_ready(connection: &mut Connection, deadline: Option<Instant>) -> Result<(), Failure> {
+    // A primary that gives up may end between two answers, and only its last event says why.
+    connection.ask(json!({ "verb": "watch" }), Some(LIMIT))?;
+    let (mut gave_up, mut error) = (None, None);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-        let status = ask(connection, Some(left.unwrap_or(LIMIT).max(PAUSE)))?;
+        let limit = Some(left.unwrap_or(LIMIT).max(PAUSE));
+        let status = connection.ask_meanwhile(json!({ "verb": "status" }), limit, |name, facts| match name {
+            "gave-up" => error = facts["error"].as_str().map(str::to_owned),
+            "shutdown" => gave_up = facts["reason"].as_str().map(str::to_owned),
+            _ => {}
+        });
+        let status = match (status, gave_up.take()) {
+            (Ok(_) | Err(Failure::NotRunning(_)), Some(why)) => {
+                return Err(Failure::Refused(given_up(&with_error(why, error.as_deref()))));
+            }
+            (status, _) => status?,
+        };
         match readiness(&status) {
             Readiness::Ready => return Ok(()),
             Readiness::Never(why) => return Err(Failure::Refused(why)),
@@ -94,22 +108,28 @@ enum Readiness {
     Never(String),
 }
 
+fn given_up(why: &str) -> String {
+    format!("the cluster has given up: {why}")
+}
+
 /// Whether every slot that should have a worker has one that is ready.
 fn readiness(status: &Value) -> Readiness {
     let slots = status["slots"].as_array().map_or(&[][..], Vec::as_slice);
+    let stops = status["stopping"] == json!(true);
     let (mut all, mut any) = (true, false);
     for slot in slots {
         match slot["state"].as_str() {
             Some("given-up") => {
                 let reason = last_exit(slot).unwrap_or_else(|| "it did not get ready".into());
-                return Readiness::Never(format!("slot {} was given up: {reason}", slot["slot"]));
+                let text = format!("slot {} was given up: {reason}", slot["slot"]);
+                return Readiness::Never(if stops { given_up(&reason) } else { text });
             }
             Some("serving") => any = true,
             Some("stopped" | "emptying") => {}
             _ => all = false,
         }
     }
-    if status["stopping"] == json!(true) {
+    if stops {
         return Readiness::Never("the cluster is being stopped".into());
     }
     match (all, any) {
@@ -185,11 +205,15 @@ fn row(slot: &Value, is_blocked: bool) -> Vec<String> {
 /// Describes the end of the slot's last worker.
 pub(crate) fn last_exit(slot: &Value) -> Option<String> {
     let last = &slot["lastExit"];
-    let mut text = last["detail"].as_str()?.to_owned();
-    if let Some(error) = last["error"].as_str() {
+    let text = last["detail"].as_str()?.to_owned();
+    Some(printable(&with_error(text, last["error"].as_str())))
+}
+
+fn with_error(mut text: String, error: Option<&str>) -> String {
+    if let Some(error) = error {
         text.extend([": ", error]);
     }
-    Some(printable(&text))
+    text
 }
 
 /// The fraction of time in which the event loop is busy: recently or, if that is unknown, since its start.
@@ -296,7 +320,7 @@ mod tests {
             other => panic!("{other:?}"),
         };
         assert_eq!(why(&["serving"]), "the cluster is being stopped");
-        assert_eq!(why(&["stopped", "given-up"]), "slot 1 was given up: it did not get ready");
+        assert_eq!(why(&["stopped", "given-up"]), "the cluster has given up: it did not get ready");
     }
 
     #[test]

@@ -52,7 +52,7 @@ function counted(count, noun) {
 
 /** @param {Facts} facts about a worker that has ended */
 function reasonOf({ reason, error }) {
-  return error ? `${reason} (${error})` : reason;
+  return error ? `${reason}: ${error}` : reason;
 }
 
 /** @param {Facts} facts */
