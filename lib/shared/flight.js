@@ -270,6 +270,9 @@ async function make(plan, grant, before) {
   return outcome;
 }
 
+/** How much earlier than by our clock a value may expire, in ms: the store counts whole ms of its own clock. */
+const ROUNDING = 10;
+
 /**
  * Stores what was loaded, unless the key has been written or deleted meanwhile: that is newer.
  * @param {Plan} plan
@@ -285,7 +288,7 @@ async function keep({ store, key, ttl, grace }, before, value) {
     const newer = await store.read(key);
     if (newer !== undefined) return newer;
     // The stale value has been deleted, unless its time was over.
-    const hasExpired = ifRevision > 0 && (before?.expiresAt ?? Infinity) <= wallClock();
+    const hasExpired = ifRevision > 0 && (before?.expiresAt ?? Infinity) <= wallClock() + ROUNDING;
     if (!hasExpired) return value;
   }
 }
