@@ -1,7 +1,7 @@
 //! Merges the workers' own metrics and writes the text, on a thread of its own: a worker can report so many
 //! that this takes a second, and the control thread must never wait that long.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Weak};
@@ -34,37 +34,52 @@ enum Command {
     Write { answers: Option<Arc<Answers>>, living: BTreeSet<WorkerId>, write: Write },
 }
 
-/// The thread, once a worker has reported metrics. See the module documentation. It ends by itself when this is dropped:
-/// the end of the primary does not wait for it.
+/// The number of exits to remember for a thread that does not run yet.
+const EXITS: usize = 64;
+
+/// See the module documentation. The thread ends by itself when this is dropped: the end of the primary does not wait for it.
 #[derive(Debug, Default)]
-pub(super) struct Merger(Option<Sender<Command>>);
+pub(super) struct Merger {
+    /// The thread, once a worker has reported metrics.
+    thread: Option<Sender<Command>>,
+    /// The workers that have exited before. The first reports may be theirs.
+    exited: VecDeque<WorkerId>,
+}
 
 impl Merger {
     /// A worker has exited: its counters are kept.
-    pub(super) fn on_exit(&self, worker: WorkerId) {
-        if let Some(commands) = &self.0 {
+    pub(super) fn on_exit(&mut self, worker: WorkerId) {
+        if let Some(commands) = &self.thread {
             // Fails if the thread has ended, which the next request reports.
             let _ended = commands.send(Command::Exited(worker));
+            return;
+        }
+        self.exited.push_back(worker);
+        if self.exited.len() > EXITS {
+            self.exited.pop_front();
         }
     }
 
-    /// Merges the answers of the `living` workers (`None` if they could not be queried) and writes all
-    /// metrics. Answers of workers that have exited meanwhile are ignored: their counters have been kept.
+    /// Merges the answers of workers (`None` if they could not be queried), of which the `living` have not exited meanwhile, and
+    /// writes all metrics.
     pub(super) fn write(&mut self, answers: Option<Arc<Answers>>, living: BTreeSet<WorkerId>, write: Write) {
         let has_reports = answers.as_ref().is_some_and(|it| !it.reports.is_empty());
-        if self.0.is_none() && has_reports {
+        if self.thread.is_none() && has_reports {
             let (commands, queue) = channel();
             // If there is no thread, `write` is dropped with the queue, and the next request tries again.
-            self.0 = Builder::new()
+            self.thread = Builder::new()
                 .name("rcluster-merge".into())
                 .spawn(move || Merging::default().run(&queue))
                 .ok()
                 .map(|_detached| commands);
-            if self.0.is_none() {
+            if self.thread.is_none() {
                 return;
             }
+            for worker in std::mem::take(&mut self.exited) {
+                self.on_exit(worker);
+            }
         }
-        if let Some(commands) = &self.0 {
+        if let Some(commands) = &self.thread {
             // If the thread has ended, `write` is dropped.
             let _ended = commands.send(Command::Write { answers, living, write });
         } else {
@@ -104,11 +119,15 @@ impl Merging {
     fn merge(&mut self, answers: &Arc<Answers>, living: &BTreeSet<WorkerId>) -> usize {
         if !self.merged.upgrade().is_some_and(|merged| Arc::ptr_eq(&merged, answers)) {
             self.malformed.clear();
-            for (worker, data) in answers.reports.iter().filter(|(worker, _)| living.contains(worker)) {
-                if !report(data).is_some_and(|text| self.registries.on_report(*worker, &text)) {
+            for (worker, data) in &answers.reports {
+                let text = report(data);
+                if !living.contains(worker) {
+                    self.registries.on_last_report(*worker, &text.unwrap_or_default());
+                } else if !text.is_some_and(|text| self.registries.on_report(*worker, &text)) {
                     self.malformed.insert(*worker);
                 }
             }
+            self.registries.on_merged();
             self.merged = Arc::downgrade(answers);
         }
         answers.missing.union(&self.malformed).filter(|worker| living.contains(worker)).count()
@@ -149,7 +168,25 @@ mod tests {
         let mut merger = Merger::default();
         assert_eq!(write(&mut merger, None, &[ONE]), (String::new(), 0));
         assert_eq!(write(&mut merger, Some(answers(&[], &[ONE, TWO])), &[ONE]), (String::new(), 1));
-        assert!(merger.0.is_none());
+        assert!(merger.thread.is_none());
+    }
+
+    #[test]
+    fn a_report_that_is_merged_after_the_end_of_its_worker_counts() {
+        let mut merger = Merger::default();
+        // Gathered before the end, and the first ones of all.
+        merger.on_exit(TWO);
+        let (text, _) =
+            write(&mut merger, Some(answers(&[(ONE, &metric(2)), (TWO, &metric(3))], &[])), &[ONE]);
+        assert!(text.contains("jobs 5\n"), "{text}");
+        // What was being gathered at the end replaces what was known.
+        merger.on_exit(ONE);
+        for value in [4, 6] {
+            let (text, _) = write(&mut merger, Some(answers(&[(ONE, &metric(value))], &[])), &[]);
+            assert!(text.contains(&format!("jobs {}\n", 3 + value)), "{text}");
+        }
+        let (text, _) = write(&mut merger, Some(answers(&[(ONE, &metric(9))], &[])), &[]);
+        assert!(text.contains("jobs 9\n"), "nothing can come after that: {text}");
     }
 
     #[test]

@@ -1,9 +1,9 @@
 //! The text formats of metrics: `OpenMetrics` 1.0, and Prometheus' 0.0.4.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::histogram::Histogram;
-use super::registries::Names;
 use crate::http::Format;
 
 /// The type of a family.
@@ -185,6 +185,22 @@ fn decimal(limit: f64, format: Format) -> String {
 #[must_use]
 pub(super) fn whole(count: u64) -> f64 {
     count as f64
+}
+
+/// The names of the families written so far, and of samples that have other names: all must be unique.
+#[derive(Debug, Default)]
+struct Names(BTreeSet<String>);
+
+impl Names {
+    /// False if one of the names is in use; then none is added.
+    fn add(&mut self, family: &str, samples: &[&str]) -> bool {
+        let all = [family].into_iter().chain(samples.iter().copied());
+        let are_free = !all.clone().any(|name| self.0.contains(name));
+        if are_free {
+            self.0.extend(all.map(str::to_owned));
+        }
+        are_free
+    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,14 @@
 //! are not trusted: invalid metrics are left out, and the number of samples and the length of their texts are limited. A
 //! worker takes at most half of the room that is left, so the others have room, whatever it reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod ended;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Deserialize;
 
+use self::ended::Ended;
 use super::exposition::Exposition;
 use super::room::Room;
 use crate::http::Format;
@@ -239,6 +242,13 @@ impl Families {
         }
     }
 
+    /// Adds the metrics of another worker.
+    fn append(&mut self, others: &Self) {
+        let mut room = self.room();
+        self.choose(others, &mut room);
+        self.add(others);
+    }
+
     /// Whether a metric other than `name` is shown under another name.
     fn has_other(&self, name: &str, other: &str) -> bool {
         name != other && self.0.get(other).is_some_and(Family::is_shown)
@@ -274,7 +284,7 @@ impl Families {
 #[derive(Clone, Debug, Default)]
 pub struct Registries {
     workers: BTreeMap<WorkerId, Families>,
-    ended: Families,
+    ended: Ended,
 }
 
 impl Registries {
@@ -287,12 +297,20 @@ impl Registries {
 
     /// A worker has ended.
     pub fn on_exit(&mut self, worker: WorkerId) {
-        if let Some(families) = self.workers.remove(&worker) {
-            let kept = families.kept();
-            let mut room = self.ended.room();
-            self.ended.choose(&kept, &mut room);
-            self.ended.add(&kept);
+        let last = self.workers.remove(&worker).unwrap_or_default();
+        self.ended.on_exit(worker, last);
+    }
+
+    /// A report that a worker has made before its end. It is ignored if it is malformed.
+    pub fn on_last_report(&mut self, worker: WorkerId, text: &str) {
+        if let Ok(metrics) = serde_json::from_str(text) {
+            self.ended.on_report(worker, read(metrics));
         }
+    }
+
+    /// All reports that were gathered together have been given.
+    pub fn on_merged(&mut self) {
+        self.ended.on_merged();
     }
 
     /// The number of running workers that have reported metrics.
@@ -311,7 +329,7 @@ impl Registries {
 
     /// Writes all metrics. A family whose name is in use is left out.
     pub(super) fn write(&self, to: &mut Exposition) {
-        let mut all = self.ended.clone();
+        let mut all = self.ended.sums();
         // First for all workers, so that a sample that is shown has the values of all.
         let mut room = all.room();
         for families in self.workers.values() {
@@ -373,22 +391,6 @@ fn is_suffix(kind: Kind, end: &str) -> bool {
 fn is_name(name: &str, colon: bool) -> bool {
     let is_part = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || (colon && byte == b':');
     name.bytes().all(is_part) && name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit())
-}
-
-/// The names of the families written so far, and of samples that have other names: all must be unique.
-#[derive(Debug, Default)]
-pub(super) struct Names(BTreeSet<String>);
-
-impl Names {
-    /// False if one of the names is in use; then none is added.
-    pub(super) fn add(&mut self, family: &str, samples: &[&str]) -> bool {
-        let all = [family].into_iter().chain(samples.iter().copied());
-        let are_free = !all.clone().any(|name| self.0.contains(name));
-        if are_free {
-            self.0.extend(all.map(str::to_owned));
-        }
-        are_free
-    }
 }
 
 #[cfg(test)]

@@ -156,7 +156,7 @@ fn what_ended_workers_leave_is_limited_in_bytes() {
     registries.on_exit(WorkerId(5));
     assert!(registries.on_report(WorkerId(6), &report("longest", 1, 4 << 20)));
     registries.on_exit(WorkerId(6));
-    let ended = |name: &str| registries.ended.0.get(name).map(|it| it.order.len());
+    let ended = |name: &str| registries.ended.sums().0.get(name).map(|it| it.order.len());
     let found = ["long1", "long2", "long3", "long4", "short", "longest"].map(ended);
     assert_eq!(found, [Some(4), Some(3), Some(2), Some(1), Some(100), None]);
 }
