@@ -1,7 +1,7 @@
 'use strict';
 
 /**
- * Runs the suites one after the other and writes docs/benchmarks.md and its chart.
+ * Runs the suites one after the other, and writes docs/benchmarks.md, its chart and the figures in README.md.
  *
  *   npm run bench                          everything, some 25 minutes on two quiet cores
  *   npm run bench -- --quick               only checks that everything works, in less than 7 minutes
@@ -16,11 +16,14 @@ const { drawCharts } = require('./lib/chart');
 const { run } = require('./lib/main');
 const { readOptions } = require('./lib/options');
 const { writePage } = require('./lib/page');
+const { withFigures } = require('./lib/readme');
 const { RESULTS, circumstances } = require('./lib/report');
 const { print } = require('../testing/tables.js');
 const { suites } = require('./lib/suites');
 
-const DOCS = path.join(__dirname, '..', 'docs');
+const ROOT = path.join(__dirname, '..');
+const DOCS = path.join(ROOT, 'docs');
+const README = path.join(ROOT, 'README.md');
 
 /**
  * The running suite; it ends with this process.
@@ -35,7 +38,7 @@ for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM'])) {
 }
 
 run(async () => {
-  const options = readOptions('All suites, and docs/benchmarks.md from them.', {
+  const options = readOptions('All suites; docs/benchmarks.md and the figures in README.md from them.', {
     quick: { default: false, help: 'a single short round of each: to see that everything works' },
     only: { default: '', help: 'suites to run, comma-separated; the last results of the others are used' },
   });
@@ -55,7 +58,8 @@ run(async () => {
   const charts = measured.flatMap(({ result }) => result?.section.charts ?? []);
   fs.writeFileSync(path.join(DOCS, 'benchmarks.svg'), drawCharts('Benchmarks of rcluster', charts));
   fs.writeFileSync(path.join(DOCS, 'benchmarks.md'), writePage(machine, measured));
-  print(`\ndocs/benchmarks.md and its chart are written, after ${minutes(began)}`);
+  fs.writeFileSync(README, withFigures(fs.readFileSync(README, 'utf8'), measured));
+  print(`\ndocs/benchmarks.md, its chart and the figures in README.md are written, after ${minutes(began)}`);
   const failed = wanted.filter((wanted) => !measured.some(({ name, result }) => name === wanted && result));
   if (failed.length > 0) throw new Error(`without a result: ${failed.join(', ')}`);
 });

@@ -1,6 +1,6 @@
 'use strict';
 
-// The page and the chart that `npm run bench` writes, from invented figures; nothing is measured.
+// The page, the chart and the figures in the README that `npm run bench` writes, from invented figures; nothing is measured.
 
 const assert = require('node:assert');
 const { spawnSync } = require('node:child_process');
@@ -9,6 +9,7 @@ const path = require('node:path');
 const { test } = require('node:test');
 const { drawCharts } = require('./lib/chart.js');
 const { writePage } = require('./lib/page.js');
+const { withFigures } = require('./lib/readme.js');
 const { suites } = require('./lib/suites.js');
 
 const charts = [
@@ -96,17 +97,18 @@ test('a chart without figures is valid', () => {
   assert.ok(!svg.includes('Infinity') && !svg.includes('NaN'));
 });
 
+const machine = {
+  date: '2026-01-02T03:04:05.000Z',
+  command: 'node benchmark/bench.js',
+  cpu: 'a CPU',
+  cores: 2,
+  kernel: 'Linux',
+  node: 'v20',
+  memoryGiB: 4,
+  loadAverage: [0.5, 0.25, 0],
+};
+
 test('the page reports what was measured, met, missed and not measured', () => {
-  const machine = {
-    date: '2026-01-02T03:04:05.000Z',
-    command: 'node benchmark/bench.js',
-    cpu: 'a CPU',
-    cores: 2,
-    kernel: 'Linux',
-    node: 'v20',
-    memoryGiB: 4,
-    loadAverage: [0.5, 0.25, 0],
-  };
   const section = {
     title: 'A suite',
     about: 'What it measures.',
@@ -152,6 +154,58 @@ test('the page reports what was measured, met, missed and not measured', () => {
   ]) {
     assert.match(page, line);
   }
+});
+
+test('the README gets its figures from the suites that have been measured', () => {
+  const readme = [
+    'above',
+    '<!-- figures:begin -->\nold figures\n<!-- figures:end -->',
+    'between',
+    '<!-- bench:begin -->\nold tables\n<!-- bench:end -->',
+    'below',
+  ].join('\n');
+  const result = (header, rows) => ({
+    machine,
+    options: { rounds: 3 },
+    section: { title: '', about: '', tables: [{ title: 'A table', header, rows }], targets: [] },
+  });
+  const run = result(
+    ['', 'requests/s', 'CPU primary'],
+    [
+      ['built-in round robin', '1000', '99.0'],
+      ['rcluster', '2000', '9.5'],
+    ],
+  );
+  const mixed = result(
+    ['', 'short p99'],
+    [
+      ['built-in round robin', '80.0'],
+      ['rcluster round-robin', '40.0'],
+      ['rcluster least-loaded', '5.0'],
+    ],
+  );
+  const suitesWith = (withMixed) => [
+    { name: 'run', result: run },
+    { name: 'mixed', result: withMixed ? mixed : undefined },
+  ];
+  const whole = withFigures(readme, suitesWith(true));
+  for (const line of [
+    /^above\n<!-- figures:begin -->\n/,
+    /^\| Requests per second, a new connection for each +\| +1000 \| +\*\*2000\*\* \|$/m,
+    /^\| CPU time of the primary per connection +\| +99\.0 µs \| +\*\*9\.5 µs\*\* \|$/m,
+    /^\| p99 latency of short requests .+ \| +80\.0 ms \| +\*\*5\.0 ms\*\* \|$/m,
+    /\n<!-- figures:end -->\nbetween\n<!-- bench:begin -->\n\*\*A table\*\*\n/,
+    /^\| rcluster +\| +2000 \| +9\.5 \|$/m,
+    /\n<!-- bench:end -->\nbelow$/,
+  ]) {
+    assert.match(whole, line);
+  }
+  assert.ok(!whole.includes('old'));
+
+  const partly = withFigures(readme, suitesWith(false));
+  assert.ok(partly.includes('old figures') && !partly.includes('old tables'));
+  assert.strictEqual(withFigures(readme, [{ name: 'run', result: undefined }]), readme);
+  assert.throws(() => withFigures('no marks', suitesWith(true)), /has no <!-- bench:begin -->/);
 });
 
 test('every benchmark is a suite that `npm run bench` runs', () => {

@@ -14,8 +14,8 @@ const { run } = require('./lib/main');
 const { measure } = require('./lib/measure');
 const { flags, readOptions } = require('./lib/options');
 const { createRandom, shuffle } = require('../testing/random.js');
-const { circumstances, describe, writeReadme } = require('./lib/report');
-const { textTable, markdownTable, print } = require('../testing/tables.js');
+const { circumstances, describe } = require('./lib/report');
+const { textTable, print } = require('../testing/tables.js');
 const { behind, publish } = require('./lib/section');
 const { median, summarise } = require('../testing/stats.js');
 
@@ -54,7 +54,6 @@ run(async () => {
       only: flags.only,
       seed: flags.seed,
       check: flags.check,
-      write: { default: false, help: 'write the tables into README.md' },
     },
   );
   const chosen = chooseContestants(options.only);
@@ -92,13 +91,6 @@ run(async () => {
   const { rounds, workers, clients: concurrent } = options;
   const names = [...new Set(chosenScenarios.map((scenario) => clients[scenario].name))].join(' and ');
   const setting = `Medians of ${rounds} interleaved rounds, ${workers} workers, ${concurrent} clients, load by ${names}.`;
-  if (options.write) {
-    const blocks = tables.map(
-      ({ title, unit, contestants }) => `**${title}**\n\n${markdownTable(...rows(contestants, unit, false))}`,
-    );
-    writeReadme(`${blocks.join('\n\n')}\n\n${setting} ${describe(machine)}.`);
-    print('README.md has the tables');
-  }
   const section = {
     title: 'rcluster and the built-in',
     about:

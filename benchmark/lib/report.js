@@ -7,9 +7,6 @@ const os = require('node:os');
 const path = require('node:path');
 
 const RESULTS = path.join(__dirname, '..', 'results');
-const README = path.join(__dirname, '..', '..', 'README.md');
-const BEGIN = '<!-- bench:begin -->';
-const END = '<!-- bench:end -->';
 
 /** Where and how something was measured. */
 function circumstances() {
@@ -44,22 +41,9 @@ function writeResults(name, data) {
   return path.relative(process.cwd(), file);
 }
 
-/**
- * Replaces the text between the two marks in the README, and leaves every other byte unchanged.
- * @param {string} text
- */
-function writeReadme(text) {
-  const readme = fs.readFileSync(README, 'utf8');
-  const begin = readme.indexOf(BEGIN);
-  const end = readme.indexOf(END);
-  if (begin < 0 || end < begin) throw new Error(`README.md has no ${BEGIN} … ${END}`);
-  fs.writeFileSync(README, `${readme.slice(0, begin + BEGIN.length)}\n${text}\n${readme.slice(end)}`);
-}
-
 module.exports = {
   RESULTS,
   circumstances,
   describe,
   writeResults,
-  writeReadme,
 };
