@@ -152,6 +152,70 @@ test('an expired value is invisible on both, and reported once on both', { skip 
   assert.deepStrictEqual([...mine[1]], ['end', 'long']);
 });
 
+test('a write to a value that has expired is a change after its expiry', { skip }, async () => {
+  const [one, other] = await open('anew');
+  for (const member of [one, other]) {
+    await member.run(({ kept }) => {
+      kept.types = {};
+      kept.watch = (async () => {
+        for await (const { type, key } of kept.store.watch({ history: true })) {
+          if (key === 'end') return;
+          if (key !== undefined) (kept.types[key] ??= []).push(type);
+        }
+      })();
+    });
+  }
+  const results = await one.run(async ({ kept: { store } }) => {
+    const writes = {
+      set: (key) => store.set(key, 2, { ifAbsent: true }),
+      'set at its revision': (key, ifRevision) => store.set(key, 2, { ifRevision }),
+      increment: (key) => store.increment(key),
+      delete: (key) => store.delete(key),
+      touch: (key) => store.touch(key, 1000),
+      batch: (key) => store.atomic().check(key, 0).set(key, 2).commit(),
+      clear: (key) => store.clear({ prefix: key }),
+    };
+    const found = {};
+    const names = Object.keys(writes).flatMap((name) => Array.from({ length: 20 }, (_, n) => [name, n]));
+    await Promise.all(
+      names.map(async ([name, n]) => {
+        const key = `${name} ${n}.`;
+        const { revision } = await store.set(key, 1, { ttl: 50 + n });
+        while (store.has(key)) await new Promise((resolve) => setImmediate(resolve));
+        const result = await writes[name](key, revision);
+        (found[name] ??= new Set()).add(result.ok ?? result);
+      }),
+    );
+    await store.set('end', 1);
+    return Object.fromEntries(Object.entries(found).map(([name, all]) => [name, [...all]]));
+  });
+  assert.deepStrictEqual(results, {
+    set: [true],
+    'set at its revision': [false],
+    increment: [1],
+    delete: [false],
+    touch: [false],
+    batch: [true],
+    clear: [0],
+  });
+  for (const member of [one, other]) {
+    const types = await member.run(({ kept }) => kept.watch.then(() => kept.types));
+    const byWrite = {};
+    for (const [key, list] of Object.entries(types)) {
+      (byWrite[key.replace(/ \d+\.$/, '')] ??= new Set()).add(list.join());
+    }
+    assert.deepStrictEqual(byWrite, {
+      set: new Set(['set,expire,set']),
+      'set at its revision': new Set(['set,expire']),
+      increment: new Set(['set,expire,set']),
+      delete: new Set(['set,expire']),
+      touch: new Set(['set,expire']),
+      batch: new Set(['set,expire,set']),
+      clear: new Set(['set,expire']),
+    });
+  }
+});
+
 test('clear() returns how many keys it has deleted, and keeps the rest', { skip }, async () => {
   const [one, other] = await open('cleared');
   const counts = await one.run(async ({ kept: { store } }) => {

@@ -154,10 +154,9 @@ impl Driver {
 
     fn open(&mut self, hello: Hello) {
         let (backend, keys) = (Arc::clone(&self.backend), Arc::clone(&self.keys));
-        let asked_at = now();
         self.calls.spawn(async move {
             match Session::open(&backend, &keys, hello).await {
-                Ok((session, greeting)) => Done::Opened(Box::new(session), greeting, asked_at),
+                Ok((session, greeting, asked_at)) => Done::Opened(Box::new(session), greeting, asked_at),
                 Err(failure) => Done::Input(Input::Failed(failure)),
             }
         });

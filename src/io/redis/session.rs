@@ -6,6 +6,7 @@ use redis::{RedisError, Value, cmd, pipe};
 
 use super::connect::Connections;
 use super::convert::{self, failure};
+use crate::io::clock::now;
 use rcluster_core::store::remote::backend::Backend;
 use rcluster_core::store::remote::failure::Failure;
 use rcluster_core::store::remote::messages::{Greeting, Input};
@@ -46,21 +47,22 @@ pub(super) struct Batch {
 pub(super) struct Session(Connections);
 
 impl Session {
-    /// Connects and greets the server.
+    /// Connects and greets the server. The last result is when the greeting was sent.
     pub(super) async fn open(
         backend: &Backend,
         keys: &Keys,
         hello: Hello,
-    ) -> Result<(Self, Greeting), Failure> {
+    ) -> Result<(Self, Greeting, u64), Failure> {
         let mut connections = Connections::open(backend, &keys[0], WRITE).await?;
         connections.expect_large_entries();
         let mut greet = cmd("EVAL");
         greet.arg(GREET).arg(keys.len()).arg(&keys[..]).arg(hello.connection).arg(hello.new_epoch);
         greet.arg(hello.epoch).arg(hello.revision).arg(hello.place);
+        let asked_at = now();
         let answer = greet.query_async::<Value>(&mut connections.commands).await;
         let answer = answer.map_err(|error| failure(&error))?;
         let greeting = convert::greeting(answer).ok_or_else(convert::invalid_answer)?;
-        Ok((Self(connections), greeting))
+        Ok((Self(connections), greeting, asked_at))
     }
 
     pub(super) async fn load(mut self, keys: &Keys) -> Input {

@@ -29,7 +29,7 @@ fn until(expires: u64, ahead: i64) -> u64 {
 }
 
 impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
-    /// Applies the changes of one revision. `ahead` is how far this machine's clock is ahead of the server's,
+    /// Applies the changes of one revision. `ahead` is the most that this machine's clock may be ahead of the server's,
     /// in ms. Expiry times are in the server's time.
     pub fn follow(&mut self, group: &Group<'_>, ahead: i64) -> Result<(), Overflow> {
         let result = self.apply_group(group, ahead);

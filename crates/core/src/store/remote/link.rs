@@ -242,7 +242,7 @@ impl Link {
             return self.on_failed(Failure::Refused(why), now, out);
         }
         self.position.on_loaded(&loaded.epoch, loaded.revision, &loaded.place);
-        out.push(Output::Reload { number: self.load, loaded, ahead: self.clock.ahead() });
+        out.push(Output::Reload { number: self.load, loaded, ahead: self.clock.most() });
     }
 
     /// What was loaded fits into the memory. The connection may have been lost since.
@@ -296,7 +296,7 @@ impl Link {
                 self.queue.on_leap(leap.before, leap.revision);
             }
             self.status.synced_at = now;
-            out.push(Output::Apply { payload, ahead: self.clock.ahead() });
+            out.push(Output::Apply { payload, ahead: self.clock.most() });
         }
         self.ask_for_changes(out);
         self.answer(out);

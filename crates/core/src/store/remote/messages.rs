@@ -126,7 +126,7 @@ pub enum Output {
     Apply {
         /// The entry.
         payload: Vec<u8>,
-        /// How far this machine's clock is ahead of the server's, in ms.
+        /// The most that this machine's clock may be ahead of the server's, in ms.
         ahead: i64,
     },
     /// Make the memory equal to this.
@@ -135,7 +135,7 @@ pub enum Output {
         number: u64,
         /// The content.
         loaded: Loaded,
-        /// How far this machine's clock is ahead of the server's, in ms.
+        /// The most that this machine's clock may be ahead of the server's, in ms.
         ahead: i64,
     },
     /// Answer a request.

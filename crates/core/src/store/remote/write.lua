@@ -81,21 +81,30 @@ local function restore_ends()
   put('HSET', FACTS, 'ends', facts.ends)
 end
 
+-- Removes a value that has expired. That is a change of its own.
+local function expire(key, raw, expires)
+  put('ZREM', ENDS, key)
+  put('HDEL', VALUES, key)
+  used = used - words(key, #raw - 17, expires)
+  revision = revision + 1
+  tell({ change(3, 0, key, '', 0) })
+end
+
+local function is_over(expires)
+  return expires ~= 0 and expires <= now
+end
+
 local function remove_expired()
   local keys = redis.call('ZRANGEBYSCORE', ENDS, '-inf', now, 'LIMIT', 0, SOME)
   has_expired = #keys == SOME
   for _, key in ipairs(keys) do
     local raw, _, expires = stored(key)
-    if raw and expires > now then
+    if raw and is_over(expires) then
+      expire(key, raw, expires)
+    elseif raw and expires > now then
       put('ZADD', ENDS, expires, key)
     else
       put('ZREM', ENDS, key)
-    end
-    if raw and expires ~= 0 and expires <= now then
-      put('HDEL', VALUES, key)
-      used = used - words(key, #raw - 17, expires)
-      revision = revision + 1
-      tell({ change(3, 0, key, '', 0) })
     end
   end
 end
@@ -112,6 +121,10 @@ end
 local function clear(prefix)
   local count = 0
   if prefix == '' then
+    for _ = 1, ROUNDS do
+      remove_expired()
+      if not has_expired then break end
+    end
     count = redis.call('HLEN', VALUES)
     if count > 0 then
       put('DEL', ENDS)
@@ -122,10 +135,14 @@ local function clear(prefix)
     for _, key in ipairs(redis.call('HKEYS', VALUES)) do
       if string.sub(key, 1, #prefix) == prefix then
         local raw, _, expires = stored(key)
-        put('HDEL', VALUES, key)
-        if expires ~= 0 then put('ZREM', ENDS, key) end
-        if raw then used = used - words(key, #raw - 17, expires) end
-        count = count + 1
+        if raw and is_over(expires) then
+          expire(key, raw, expires)
+        else
+          put('HDEL', VALUES, key)
+          if expires ~= 0 then put('ZREM', ENDS, key) end
+          if raw then used = used - words(key, #raw - 17, expires) end
+          count = count + 1
+        end
       end
     end
   end
@@ -139,34 +156,36 @@ end
 -- Plans all operations of a request, and executes them if none is refused.
 local function write(first, last)
   local planned, order, before, number = {}, {}, {}, 0
+  -- Expired values are removed first, so that their expiry is a change before this one.
+  for at = first, last, 3 do
+    local key = ARGV[at + 1]
+    if not before[key] then
+      local raw, of, expires, kind = stored(key)
+      if raw and is_over(expires) then
+        expire(key, raw, expires)
+        raw, of, expires, kind = nil, ABSENT, 0, 0
+      end
+      before[key] = { raw = raw, of = of, expires = expires, kind = kind }
+    end
+  end
   for at = first, last, 3 do
     local code, _, kind, lifetime, condition, ms, wanted, by, initial = struct.unpack('<BBBBBdddd', ARGV[at])
     local key, value = ARGV[at + 1], ARGV[at + 2]
     local has, of, expires, kind_before, value_before = false, ABSENT, 0, 0, ''
-    local plan = planned[key]
+    local plan, old = planned[key], before[key]
     if plan then
-      if plan.value and (plan.expires == 0 or plan.expires > now) then
+      if plan.value and not is_over(plan.expires) then
         has, of, expires, kind_before, value_before = true, revision + 1, plan.expires, plan.kind, plan.value
       end
-    else
-      local old = before[key]
-      if not old then
-        local raw, stored_of, stored_expires, stored_kind = stored(key)
-        old = { raw = raw, of = stored_of, expires = stored_expires, kind = stored_kind }
-        before[key] = old
-      end
-      if old.raw and (old.expires == 0 or old.expires > now) then
-        has, of, expires, kind_before, value_before = true, old.of, old.expires, old.kind, nil
-      end
+    elseif old.raw then
+      has, of, expires, kind_before, value_before = true, old.of, old.expires, old.kind, nil
     end
     local function refused(status)
       -- What the request itself has planned does not exist yet.
-      local old = before[key]
-      local is_alive = old.raw and (old.expires == 0 or old.expires > now)
-      return answer(status, is_alive and old.of or ABSENT, 0)
+      return answer(status, old.of, 0)
     end
     local function current_value()
-      return value_before or string.sub(before[key].raw, 18)
+      return value_before or string.sub(old.raw, 18)
     end
     local ends = 0
     if lifetime == 1 then ends = expires elseif lifetime == 2 then ends = now + ms end

@@ -145,7 +145,7 @@ fn after_a_clock_was_set_everything_is_loaded_with_the_new_offset() {
         Output::Reload { ahead, .. } => Some(*ahead),
         _ => None,
     });
-    assert_eq!(ahead, Some(7_100 - 404_590), "{out:?}");
+    assert_eq!(ahead, Some(7_101 - 404_590), "{out:?}");
 }
 
 /// A link that is following, with one waiting request.
