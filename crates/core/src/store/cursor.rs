@@ -2,7 +2,7 @@
 //!
 //! The log is the buffer, so a slow watcher costs no memory, neither here nor in the primary. A watcher that
 //! needs only the newest state of each key does not get a record that was replaced: the replacement comes
-//! later. If compaction overtakes a walk, the walk ends and reports that.
+//! later. If compaction overtakes a walk, or all contents are replaced, the walk ends and reports that.
 //!
 //! # What there is, and what comes
 //! A walk says once that its watcher knows the store, when it has passed the place that was the head when the
@@ -15,7 +15,7 @@
 
 use std::collections::HashMap;
 
-use super::atomic::{Ordering, Words};
+use super::atomic::{Ordering, Words, fence};
 use super::geometry::Field;
 use super::record::Change;
 use super::view::{Corrupt, LogEntry, Step, View};
@@ -63,13 +63,16 @@ pub enum Progress {
     Idle,
     /// The effort has been spent, and there are more changes.
     More,
-    /// The next change is no longer in the log.
+    /// The next change is no longer in the log, or all contents have been replaced.
     Compacted,
 }
 
 /// A walk along the log.
 #[derive(Clone, Debug)]
 pub struct Cursor {
+    start: Start,
+    /// The version of the contents that the walk reads. If it is odd, the walk waits until they have been replaced.
+    contents: u64,
     filter: Filter,
     /// Whether every change is reported, and not only the newest of each key.
     history: bool,
@@ -101,6 +104,7 @@ impl Cursor {
     pub fn new(view: &View<impl Words>, filter: Filter, start: Start, history: bool) -> Option<Self> {
         // The order matters: the walk itself finds what is written in between. No record before the head has a
         // greater revision than what is read last.
+        let contents = view.field(Field::Contents);
         let begin = view.field(Field::Tail);
         let compacted = view.field(Field::Compacted);
         let known = view.field(Field::Revision);
@@ -125,6 +129,8 @@ impl Cursor {
             (Start::Snapshot, _) => (0, begin, head),
         };
         Some(Self {
+            start,
+            contents,
             filter,
             history,
             address,
@@ -143,6 +149,29 @@ impl Cursor {
 
     /// Advances to the next change and copies it to `entry`. `effort` limits the words of the log to pass.
     pub fn next(
+        &mut self,
+        view: &View<impl Words>,
+        entry: &mut LogEntry,
+        effort: usize,
+    ) -> Result<Progress, Corrupt> {
+        let is_replacing = |contents: u64| contents % 2 == 1;
+        while is_replacing(self.contents) {
+            if is_replacing(view.field(Field::Contents)) {
+                return Ok(Progress::Idle);
+            }
+            match Self::new(view, self.filter.clone(), self.start, self.history) {
+                None => return Ok(Progress::Compacted),
+                Some(begun) => *self = begun,
+            }
+        }
+        let progress = self.walk(view, entry, effort)?;
+        // What was read above may be of the new contents, or of a block that they have freed.
+        fence(Ordering::Acquire);
+        let is_same = view.words.load(Field::Contents as usize, Ordering::Relaxed) == self.contents;
+        Ok(if is_same { progress } else { Progress::Compacted })
+    }
+
+    fn walk(
         &mut self,
         view: &View<impl Words>,
         entry: &mut LogEntry,

@@ -91,14 +91,19 @@ impl<W: Words + AsRef<[AtomicU64]>> Store<W> {
         ahead: i64,
         is_first: bool,
     ) -> Result<(), Overflow> {
-        let result = self.make_same(revision, values, ahead);
+        // A walk that sees any of what follows also sees the version, and starts over.
+        if !is_first {
+            self.memory.bump(Field::Contents);
+        }
+        let mut result = self.make_same(revision, values, ahead);
         self.revision = revision;
         self.memory.forget_history(revision);
         self.memory.publish(self.revision);
         if !is_first {
-            self.begin_log_anew(revision)?;
+            result = result.and(self.begin_log_anew(revision));
+            self.memory.publish(self.revision);
+            self.memory.bump(Field::Contents);
         }
-        self.memory.publish(self.revision);
         result
     }
 

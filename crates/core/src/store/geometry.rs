@@ -64,6 +64,9 @@ pub enum Field {
     Moves = 25,
     /// Words of the log in use: blocks times their size.
     Used = 26,
+    /// The version of the contents as a whole. It is odd while all of them are replaced, as by a load from the server,
+    /// and greater afterwards.
+    Contents = 27,
     /// The state of the link to the store's server; 0 if there is no server. See
     /// [`State`](super::remote::status::State).
     ServerState = 32,
