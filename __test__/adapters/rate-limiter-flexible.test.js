@@ -63,6 +63,18 @@ describe('RateLimiterShared', { skip }, () => {
       (reason) => reason,
     );
 
+  test('takes numbers as keys, as the limiters of the library do, also without a prefix', async () => {
+    for (const keyPrefix of ['', 'p']) {
+      const { limiter } = open({ keyPrefix });
+      await limiter.consume(5);
+      assert.strictEqual((await limiter.get(5)).consumedPoints, 1);
+      assert.strictEqual((await limiter.get('5')).consumedPoints, 1);
+      assert.strictEqual((await limiter.block(5, 10)).consumedPoints, 3);
+      assert.strictEqual(await limiter.delete(5), true);
+      assert.strictEqual(await limiter.get(5), null);
+    }
+  });
+
   test('consumes points, and rejects with the state', async () => {
     const { limiter, store } = open({});
     const first = await limiter.consume('a');

@@ -56,7 +56,7 @@ class RateLimiterShared extends RateLimiterStoreAbstract {
   }
 
   /**
-   * @param {string} key
+   * @param {unknown} key
    * @param {number} points
    * @param {number} msDuration in ms; 0 for no limit
    * @param {boolean} [forceExpire] set the points instead of adding them to those of the current duration
@@ -64,12 +64,13 @@ class RateLimiterShared extends RateLimiterStoreAbstract {
    */
   async _upsert(key, points, msDuration, forceExpire = false) {
     const ttl = msDuration > 0 ? msDuration : undefined;
+    const name = nameOf(key);
     if (forceExpire) {
-      await this.#store.set(key, points, { ttl });
+      await this.#store.set(name, points, { ttl });
       return { points, ms: ttl ?? -1 };
     }
-    const consumed = await this.#store.increment(key, points, { ttl });
-    const entry = this.#store.entry(key);
+    const consumed = await this.#store.increment(name, points, { ttl });
+    const entry = this.#store.entry(name);
     return { points: consumed, ms: entry === undefined ? 0 : rest(entry) };
   }
 
@@ -78,15 +79,23 @@ class RateLimiterShared extends RateLimiterStoreAbstract {
    * @returns {Promise<Found | null>}
    */
   async _get(key) {
-    const entry = this.#store.entry(key);
+    const entry = this.#store.entry(nameOf(key));
     return entry === undefined ? null : { points: entry.value, ms: rest(entry) };
   }
 
-  /** @param {string} key */
+  /** @param {unknown} key */
   async _delete(key) {
-    const { ok } = await this.#store.delete(key);
+    const { ok } = await this.#store.delete(nameOf(key));
     return ok;
   }
+}
+
+/**
+ * With an empty `keyPrefix`, the library passes keys as it gets them: numbers, too.
+ * @param {unknown} key
+ */
+function nameOf(key) {
+  return `${key}`;
 }
 
 /** @param {{ expiresAt: number | undefined }} entry */
