@@ -223,8 +223,8 @@ export interface LogLine {
 }
 
 /**
- * A connection to a cluster. Requests are carried out even while the primary's JavaScript is blocked. An unknown option is the
- * error ERR_INVALID_ARG_VALUE, and an argument `options` that is no object ERR_INVALID_ARG_TYPE.
+ * A connection to a cluster. Requests are carried out even while the primary's JavaScript is blocked. All methods reject with
+ * ERR_INVALID_ARG_VALUE for an unknown option, and with ERR_INVALID_ARG_TYPE if `options` is not an object.
  */
 export interface ControlClient {
   hello(): Promise<Hello>;
@@ -240,8 +240,8 @@ export interface ControlClient {
     options?: { onEvent?: EventListener },
   ): Promise<void>;
   /**
-   * Replaces all workers by new ones, with the current code, and with the environment and settings that the
-   * primary has described last. Resolves when they are ready.
+   * Replaces all workers with new ones that run the current code. Their environment and settings are those that the primary's
+   * JavaScript provided last: at startup, or in its own last call of `reload()`. Resolves when they are ready.
    * @throws ERR_RCLUSTER_NOT_READY, ERR_RCLUSTER_SHUT_DOWN
    */
   reload(options?: { concurrency?: number; onEvent?: EventListener }): Promise<void>;
@@ -258,13 +258,13 @@ export interface ControlClient {
   drain(slot: number, options?: { onEvent?: EventListener }): Promise<void>;
   /**
    * The current JavaScript stack of a worker or of the primary.
-   * @throws ERR_RCLUSTER_NO_WORKER; ERR_RCLUSTER_NO_STACK if it runs no JavaScript
+   * @throws ERR_RCLUSTER_NO_SLOT, ERR_RCLUSTER_NO_WORKER; ERR_RCLUSTER_NO_STACK if it is not running JavaScript
    */
   stack(slot: number | 'primary'): Promise<string>;
   /**
    * A CPU profile, as the text of a `.cpuprofile` for Chrome's developer tools. The process keeps running normally.
    * @param options `duration` in ms, by default 10000, at most 600000
-   * @throws ERR_RCLUSTER_NO_WORKER; ERR_RCLUSTER_BLOCKED if its event loop is blocked;
+   * @throws ERR_RCLUSTER_NO_SLOT, ERR_RCLUSTER_NO_WORKER; ERR_RCLUSTER_BLOCKED if its event loop is blocked;
    * ERR_RCLUSTER_EXAMINATION if the profile cannot be taken, or the process ends meanwhile
    */
   profile(slot: number | 'primary', options?: { duration?: number }): Promise<string>;

@@ -84,7 +84,7 @@ export interface ClusterSettings {
 
 /** Where a worker listens. */
 export interface Address {
-  /** The address as the worker gave it; `null` if it gave none. For a Unix socket, its path. */
+  /** The address as the worker gave it, or the path of a Unix socket. `null` at run time if the worker gave none. */
   address: string;
   /** The actual port; -1 for a Unix socket. */
   port: number;

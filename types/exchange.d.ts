@@ -12,7 +12,7 @@ export interface RequestOptions {
   timeout?: number | undefined;
   /** Ends the wait: the promise rejects with the reason. */
   signal?: AbortSignal | undefined;
-  /** The machines whose processes are called. Default: `'machine'`, this one. */
+  /** Whose processes are called. Default: `'machine'`, those of this cluster. */
   scope?: 'machine' | undefined;
 }
 
@@ -26,7 +26,7 @@ export interface MachinesRequestOptions extends Omit<RequestOptions, 'scope'> {
 export interface NotifyOptions {
   /**
    * `'all'`, with the target `'all'` or `{ leader }`: the workers, or the leader, of all machines that use
-   * the server of `setupPrimary({ backend })`. Default: `'machine'`, those of this machine.
+   * the server of `setupPrimary({ backend })`. Default: `'machine'`, those of this cluster.
    */
   scope?: 'machine' | 'all' | undefined;
 }
@@ -34,8 +34,8 @@ export interface NotifyOptions {
 /** Options of a `BroadcastChannel`. */
 export interface BroadcastChannelOptions {
   /**
-   * `'all'`: the channel joins all machines that use the server of `setupPrimary({ backend })`. It is
-   * separate from the channel of this machine with the same name. Default: `'machine'`.
+   * `'all'`: the channel reaches all machines that use the server of `setupPrimary({ backend })`. It is separate from the
+   * channel with the same name and the scope `'machine'`, which reaches this cluster only. Default: `'machine'`.
    */
   scope?: 'machine' | 'all' | undefined;
 }

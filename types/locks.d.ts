@@ -30,7 +30,10 @@ export interface LockOptions {
   ttl?: number | undefined;
 }
 
-/** The scope of a lock or a leader: the processes of this machine, or those of all machines with the same `backend`. */
+/**
+ * The scope of a lock or a leader. `'machine'`: the primary and the workers of this cluster only; another cluster on the same
+ * host has its own locks. `'all'`: the processes of all clusters whose primaries use the same `backend`.
+ */
 export type LockScope = 'machine' | 'all';
 
 /** Options of `cluster.lead()`. */
@@ -46,8 +49,9 @@ export interface Lock {
   readonly name: string;
   readonly mode: LockMode;
   /**
-   * A fencing token: greater than that of every lock and leadership granted before, under any name. If a resource refuses a
-   * smaller token than it has already seen, it is safe from a holder that has lost its lock without knowing it yet.
+   * A fencing token. With the scope `'machine'`, it is greater than that of every lock and leadership granted before, under any
+   * name; with the scope `'all'`, greater than that of every earlier grant of this name. If a resource refuses a smaller token
+   * than it has already seen, it is safe from a holder that has lost its lock without knowing it yet.
    */
   readonly token: number;
   /**

@@ -175,7 +175,10 @@ export interface SharedSetOptions {
 export interface SharedResult {
   /** False if the condition was not met or there was nothing to change. In this case, the store is unchanged. */
   ok: boolean;
-  /** The revision of the change. If `ok` is false: the revision of the key's current value, or 0. */
+  /**
+   * The revision of the change; of a batch that only checks, the revision of the store. If `ok` is false: the revision of the
+   * key's current value, or 0.
+   */
   revision: number;
 }
 

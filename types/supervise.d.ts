@@ -33,9 +33,9 @@ export interface SuperviseOptions {
   /** Exit codes after which a worker is not replaced, whatever `restart` says. Default: none. */
   stopExitCodes?: readonly number[] | undefined;
   /**
-   * How often the worker of one slot may be restarted. Default: 60 times in 60 seconds. A script that cannot start does
-   * not reach this because of `backoff`; `startUpLimit` limits that. A worker that retires, and serves until its successor
-   * is ready, does not count.
+   * How often the worker of one slot may be restarted. Default: 60 times in 60 seconds. With the default `backoff`, a script
+   * that cannot start never reaches this limit; `startUpLimit` applies instead. A worker that retires, and serves until its
+   * successor is ready, does not count.
    */
   restartIntensity?: RestartIntensity | undefined;
   /** How often the workers of all slots together may be restarted. Default: that of a slot times the number of workers. */
@@ -63,8 +63,8 @@ export interface SuperviseOptions {
    */
   onGiveUp?: 'degrade' | 'exit' | undefined;
   /**
-   * The exit code of the primary in that case, and when no slot has a worker or will get one again because of failures.
-   * 0 to 255. Default: 70.
+   * The exit code of the primary if it exits because of `onGiveUp: 'exit'`, or because no slot has a worker or will get one,
+   * and at least one has failed. 0 to 255. Default: 70.
    */
   giveUpExitCode?: number | undefined;
   /**
@@ -115,13 +115,14 @@ export interface SuperviseOptions {
   /** How many workers `reload()` replaces at a time. Default: 1. */
   reloadConcurrency?: number | undefined;
   /**
-   * Whether SIGTERM and SIGINT to the primary shut the cluster down, after which the primary exits with code 0; a second signal
-   * ends `shutdownDelay`, or else kills the workers. Default: `true`.
+   * Whether SIGTERM, SIGINT and SIGQUIT to the primary shut the cluster down, after which the primary exits with code 0. A
+   * second signal ends `shutdownDelay` or, during the drains, kills the workers. Default: `true`.
    */
   signals?: boolean | undefined;
   /**
-   * The time between SIGTERM to the primary and the drains. Until then, connections are accepted, while the event
-   * `stopping` and the statistics announce the shutdown. Default: 0.
+   * The time between SIGTERM to the primary, or `rcluster stop`, and the drains. During this time, connections are still
+   * accepted, and the event `stopping` and `stats().stopping` announce the shutdown. SIGINT and SIGQUIT have no delay.
+   * Default: 0.
    */
   shutdownDelay?: number | undefined;
   /** How long the drains of a shutdown may take. Default: `drainTimeout`. */
@@ -387,17 +388,17 @@ export interface Supervisor extends EventEmitter {
    * Changes the number of workers: starts some, or drains those with the highest slots.
    * @param workers 1 to 1,024.
    * @returns Resolves when the new workers are ready, or the surplus ones have ended. Rejects with `ERR_OUT_OF_RANGE`,
-   * `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SUPERSEDED` or `ERR_RCLUSTER_SHUT_DOWN`; with `ERR_RCLUSTER_LAST_SLOT` if none
-   * of the slots that would stay has a worker, and another one serves. It turns `workers: 'auto'` off; only
-   * `rcluster scale auto` turns that on again.
+   * `ERR_RCLUSTER_NOT_READY`, `ERR_RCLUSTER_SUPERSEDED` or `ERR_RCLUSTER_SHUT_DOWN`; with `ERR_RCLUSTER_LAST_SLOT` if only
+   * slots that would be removed have a worker. It turns `workers: 'auto'` off; `rcluster scale auto`, or `scale('auto')` of
+   * `rcluster/control`, turns that on again.
    */
   scale(workers: number): Promise<void>;
 
   /**
-   * Replaces all workers by new ones, without downtime: each old one drains when its successor is ready. They are started
-   * with the environment, the settings and the files as they are now. If one does not become ready, or crashes before all are replaced, the reload
-   * stops, and the remaining old workers stay. A call during a reload joins it, and changes neither its settings nor its
-   * environment.
+   * Replaces all workers with new ones, without downtime: each old one drains when its successor is ready. The new workers are
+   * started with the current environment, settings and files. If one of them does not become ready, or crashes before all
+   * workers have been replaced, the reload stops, and the remaining old workers stay. A call during a reload joins it, and
+   * changes neither its settings nor its environment.
    *
    * ```js
    * process.on('SIGHUP', () => supervisor.reload().catch((error) => console.error('still the old code:', error.message)));

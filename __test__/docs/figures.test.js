@@ -22,7 +22,10 @@ test('the first table of README.md has figures of docs/benchmarks.md', () => {
   const lines = read('README.md').split('\n');
   const begin = lines.findIndex((line) => line.startsWith('|'));
   const rows = lines
-    .slice(begin + 2, lines.indexOf('', begin))
+    .slice(
+      begin + 2,
+      lines.findIndex((line, place) => place > begin && !line.startsWith('|')),
+    )
     .map(cells)
     .map(([what, ...figures]) => [what, ...figures.map((figure) => figure.split(' ')[0])]);
   assert.strictEqual(rows.length, 3, 'three figures');

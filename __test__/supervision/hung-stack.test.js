@@ -65,7 +65,7 @@ test('a worker in a system call does not answer, and the wait is limited', { ski
       fixture.tell('ask');
       ({ reason } = await fixture.marker('stack'));
     }
-    assert.match(reason, /runs no JavaScript/);
+    assert.match(reason, /is not running JavaScript/);
   }),
 );
 

@@ -191,7 +191,7 @@ test('the first failed start says until when starting is tried, unless a worker 
   const { log, lines } = written('warn');
   log.on('restart', restart);
   log.on('restart', { ...restart, reason: 'it ended with exit code 2' });
-  assert.match(lines[0], /starts in 100 ms; if none gets ready in 60 s, it gives up$/);
+  assert.match(lines[0], /starts in 100 ms; if no worker becomes ready within 60 s, rcluster gives up$/);
   assert.match(lines[1], /starts in 100 ms$/);
   log.end();
   const other = written('warn');
@@ -322,7 +322,7 @@ test('a worker that has been ready has a stack, whatever the one before it did',
       await app.ended();
       // Workers 1 to 6: the first, both that were ready, and the one after the first of these.
       assert.strictEqual(app.stderr.match(STACK)?.length, 4, app.stderr);
-      assert.strictEqual(app.stderr.match(/cannot start, as the one before it/g)?.length, 2, app.stderr);
+      assert.strictEqual(app.stderr.match(/cannot start, like the one before it/g)?.length, 2, app.stderr);
     },
     { listen: false, env: { SCRIPT: require.resolve('../fixtures/supervision/throw-when-ready') } },
   ));

@@ -124,7 +124,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** @param {unknown} error */
   function onStartUpException(error) {
     const what = `worker ${worker.id} (pid ${process.pid})`;
-    stderr().writeLine(`rcluster: ${what} cannot start, as the one before it: ${text().summaryOf(error)}`);
+    stderr().writeLine(`rcluster: ${what} cannot start, like the one before it: ${text().summaryOf(error)}`);
     ending.exit(1);
   }
 

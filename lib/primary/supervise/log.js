@@ -105,7 +105,7 @@ const LINES = {
   restart: (facts) => {
     const what = facts.phase === 'start-up' ? 'failed to start' : 'failed';
     const limit = facts.startUpLimit
-      ? `; if none gets ready in ${time(facts.startUpLimit)}, it gives up`
+      ? `; if no worker becomes ready within ${time(facts.startUpLimit)}, rcluster gives up`
       : '';
     return warn(`${subject(facts)} ${what}: ${facts.reason}; ${next(facts)}${limit}`);
   },

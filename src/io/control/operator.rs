@@ -266,7 +266,7 @@ impl Shell {
         tokio::task::spawn_local(async move {
             let stack = tokio::time::timeout(STACK_LIMIT, stack).await;
             let stack = stack.unwrap_or_else(|_| {
-                Err("it runs no JavaScript: it is idle, in native code, or stopped".into())
+                Err("the process is not running JavaScript: it is idle, in native code, or stopped".into())
             });
             let result = stack
                 .map(Value::String)

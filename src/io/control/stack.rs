@@ -28,7 +28,7 @@ pub(super) const STACK_LIMIT: Duration = Duration::from_millis(500);
 #[derive(Debug, Error)]
 pub enum NoStack {
     /// No answer in time: the worker is in a system call or native code, or its process is stopped.
-    #[error("it runs no JavaScript: it is idle, in native code, or stopped")]
+    #[error("the process is not running JavaScript: it is idle, in native code, or stopped")]
     NoAnswer,
     /// Its Node does not support interrupts.
     #[error("its Node cannot tell: {0}")]

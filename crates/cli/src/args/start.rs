@@ -24,7 +24,7 @@ pub(crate) struct Start {
     /// Serve metrics, probes and a status page at this address: a port on 127.0.0.1, ADDRESS:PORT or unix:PATH
     #[arg(long, value_name = "ADDR", value_parser = metrics)]
     pub(crate) metrics: Option<String>,
-    /// Number of workers that must be ready for /readyz to succeed [default: 1]
+    /// Number of workers that must be ready for /readyz and /startupz to succeed [default: 1]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub(crate) min_ready: Option<u32>,
     /// When a worker counts as ready [default: listening]
@@ -39,7 +39,7 @@ pub(crate) struct Start {
     /// How long a worker may take to drain before it gets SIGTERM [default: 8s]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) drain_timeout: Option<Duration>,
-    /// How long to keep accepting connections after SIGTERM [default: 0]
+    /// How long to keep accepting connections after SIGTERM or `rcluster stop` [default: 0]
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub(crate) shutdown_delay: Option<Duration>,
     /// What to log about workers, on stderr [default: warn]

@@ -49,8 +49,8 @@ impl Tail {
     }
 }
 
-/// What precedes the error in the line of a worker that fails to start as the one before it.
-const AS_BEFORE: &str = " cannot start, as the one before it: ";
+/// What precedes the error in the line of a worker that fails to start like the one before it.
+const AS_BEFORE: &str = " cannot start, like the one before it: ";
 
 /// The error that the last lines of a worker end with, as Node prints it: the name and the message, which begin a line.
 #[must_use]
@@ -78,7 +78,7 @@ mod tests {
         assert_eq!(error(&thrown).as_deref(), Some("Error: bind EADDRINUSE :::80"));
         assert_eq!(error(&["TypeError [ERR_X]: no"]).as_deref(), Some("TypeError [ERR_X]: no"));
         assert_eq!(error(&["Error: handled", "MyError", "x"]).as_deref(), Some("MyError"));
-        let again = "rcluster: worker 3 (pid 7) cannot start, as the one before it: Error: no, at a.js:1";
+        let again = "rcluster: worker 3 (pid 7) cannot start, like the one before it: Error: no, at a.js:1";
         assert_eq!(error(&[again]).as_deref(), Some("Error: no, at a.js:1"));
         for line in ["", "  [cause]: Error: x", "an Error: x", "Errors: 3", "$Error: x"] {
             assert_eq!(error(&[line]), None, "{line}");
