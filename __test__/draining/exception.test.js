@@ -4,10 +4,13 @@
 
 const assert = require('node:assert');
 const { once } = require('node:events');
+const fs = require('node:fs');
 const http = require('node:http');
 const http2 = require('node:http2');
+const path = require('node:path');
 const { text: textOf } = require('node:stream/consumers');
 const { test } = require('node:test');
+const { withDirectory } = require('../../testing/directories.js');
 const { isBuiltin } = require('../../testing/subject.js');
 const { withLifecycle, clientOf } = require('../helpers/lifecycle.js');
 
@@ -79,6 +82,19 @@ for (const path of ['/later', '/end']) {
   );
 }
 
+test('an answer of HTTP/2 whose trailers are missing is cut off', { skip }, () =>
+  withLifecycle({ SUPERVISED: '1', SERVER: 'http2', WORKERS: '1' }, async (app) => {
+    const session = http2.connect(`http://${app.target.host}:${app.target.port}`);
+    session.on('error', () => {});
+    const stream = session.request({ ':path': '/trailers' });
+    const [error] = await once(stream.resume(), 'error');
+    assert.strictEqual(error.code, 'ERR_HTTP2_STREAM_ERROR');
+    assert.strictEqual(stream.rstCode, http2.constants.NGHTTP2_INTERNAL_ERROR);
+    assert.strictEqual((await app.marker('exit')).code, 1);
+    session.close();
+  }),
+);
+
 for (const SERVER of ['http', 'http2']) {
   test(`an answer that is complete is sent to its end (${SERVER})`, { skip }, () =>
     withLifecycle({ SUPERVISED: '1', SERVER, WORKERS: '1' }, async (app) => {
@@ -93,6 +109,23 @@ for (const SERVER of ['http', 'http2']) {
     }),
   );
 }
+
+test('the report of --report-uncaught-exception is written', { skip }, () =>
+  withDirectory(async (folder) => {
+    const execArgv = ['--report-uncaught-exception', `--report-directory=${folder}`];
+    const env = { SUPERVISED: '1', WORKERS: '1', SETTINGS: JSON.stringify({ execArgv }) };
+    await withLifecycle(env, async (app) => {
+      const client = await clientOf(app, 1);
+      assert.strictEqual((await client.get('/later')).status, 500);
+      assert.strictEqual((await app.marker('exit')).code, 1);
+      client.close();
+    });
+    const [file, ...others] = fs.readdirSync(folder);
+    assert.deepStrictEqual(others, []);
+    const { javascriptStack } = JSON.parse(fs.readFileSync(path.join(folder, file), 'utf8'));
+    assert.strictEqual(javascriptStack.message, 'Error: thrown later');
+  }),
+);
 
 test('an application that handles exceptions itself is left alone', { skip }, () =>
   withLifecycle({ SUPERVISED: '1' }, async (app) => {

@@ -10,6 +10,7 @@ const {
   Reflect,
   TypeError,
   clearTimeout,
+  monotonic,
   process,
   realProcess,
   setTimeout,
@@ -53,7 +54,7 @@ function attach(worker) {
   let state = 'serving';
   /** @type {NodeJS.Timeout | undefined} */
   let patience;
-  /** When the drain must be over, in ms of the wall clock; Infinity if there is no limit. */
+  /** When the drain must be over, in ms of the monotonic clock; Infinity if there is no limit. */
   let deadline = Infinity;
   /** In a drain, the number of servers that the built-in has not closed yet, or which still have connections. */
   let shared = 0;
@@ -88,9 +89,12 @@ function attach(worker) {
     if (state === 'draining' || state === 'drained') return;
     state = 'draining';
     clearTimeout(patience);
-    if (timeout !== null) deadline = wallClock() + timeout;
+    if (timeout !== null) deadline = monotonic() + timeout;
     const closed = closeServers();
-    const prepared = announce(worker, { reason, deadline: timeout === null ? null : deadline });
+    const prepared = announce(worker, {
+      reason,
+      deadline: timeout === null ? null : wallClock() + timeout,
+    });
     // The built-in calls it when its servers are closed, even if the channel is closed by then, which would throw; and
     // Node calls it when the primary has ended.
     const { disconnect: leave } = /** @type {{ disconnect: () => void }} */ (realProcess);
@@ -142,7 +146,7 @@ function attach(worker) {
   /** From now on it gets no orders, so it must enforce its deadline itself. */
   function limit() {
     if (deadline === Infinity) return;
-    setTimeout(() => ending.terminate(), Math.max(0, deadline - wallClock())).unref();
+    setTimeout(() => ending.terminate(), Math.max(0, deadline - monotonic())).unref();
   }
 
   function retire(reason = 'retire') {

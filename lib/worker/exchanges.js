@@ -66,6 +66,9 @@ module.exports = function createExchanges() {
   /** @type {WeakSet<object>} objects whose emit() is replaced */
   const watched = new WeakSet();
 
+  /** @type {WeakSet<object>} streams whose answers end with trailers */
+  const trailed = new WeakSet();
+
   /** @type {WeakSet<object>} sockets whose parser an exception has aborted: it takes whatever comes for an error */
   const aborted = new WeakSet();
 
@@ -151,10 +154,16 @@ module.exports = function createExchanges() {
     return Reflect.apply(emit, emitter, args);
   }
 
-  /** @param {any} emitter */
-  function markOf(emitter) {
+  /** @param {any} emitter @param {IArguments} args */
+  function markOf(emitter, args) {
     const exchange = Mark.of(emitter);
-    return exchange === undefined ? KEEP : exchange;
+    return exchange === undefined ? KEEP : noted(exchange, args);
+  }
+
+  /** @param {any} exchange @param {IArguments} args the arguments of its emit() */
+  function noted(exchange, [event]) {
+    if (event === 'wantTrailers') trailed.add(exchange);
+    return exchange;
   }
 
   /**
@@ -183,7 +192,7 @@ module.exports = function createExchanges() {
   function belongs(object, name, exchange) {
     const prototype = prototypeOf(object, name);
     if (prototype === null) return;
-    if (!Object.isExtensible(prototype)) return watch(object, () => exchange);
+    if (!Object.isExtensible(prototype)) return watch(object, (_, args) => noted(exchange, args));
     watch(prototype, markOf);
     Mark.put(object, exchange);
   }
@@ -230,7 +239,7 @@ module.exports = function createExchanges() {
     if (!exchange || exchange.destroyed) return;
     if (passed && exchange.req?.socket) aborted.add(exchange.req.socket);
     try {
-      if (exchange.session) failStream(exchange);
+      if (exchange.session) failStream(exchange, trailed.has(exchange));
       else if (exchange.writableEnded) failAnswered(exchange, passed);
       else failResponse(exchange);
     } catch {
@@ -297,10 +306,14 @@ function failResponse(response) {
   response.end();
 }
 
-/** @param {any} stream */
-function failStream(stream) {
-  // The answer is complete, and other streams share the connection.
-  if (stream.writableEnded) return;
+/**
+ * @param {any} stream
+ * @param {boolean} isTrailed whether its answer is complete only with its trailers
+ */
+function failStream(stream, isTrailed) {
+  const isComplete = stream.writableEnded && !(isTrailed && stream.sentTrailers === undefined);
+  // Other streams share the connection.
+  if (isComplete) return;
   if (stream.headersSent) stream.close(INTERNAL_ERROR);
   else stream.respond({ ':status': 500 }, { endStream: true });
 }

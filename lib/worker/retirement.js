@@ -6,6 +6,7 @@ const {
   Reflect,
   String,
   clearTimeout,
+  monotonic,
   process,
   setTimeout,
   wallClock,
@@ -84,7 +85,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** @type {NodeJS.Timeout | undefined} */
   let patience;
   let failed = false;
-  /** When the drain must be over, in ms of the wall clock; Infinity if there is no limit. */
+  /** When the drain must be over, in ms of the monotonic clock; Infinity if there is no limit. */
   let deadline = Infinity;
   const ending = new Ending(askToEnd);
 
@@ -100,7 +101,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
 
   /** SIGTERM may arrive more than once, and before or after the primary's order, which carries the deadline. */
   function askToEnd() {
-    if (wallClock() >= deadline) return ending.terminate();
+    if (monotonic() >= deadline) return ending.terminate();
     if (state === 'serving') askToRetire('SIGTERM', '', SIGNAL_WAIT);
   }
 
@@ -141,10 +142,20 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   function onException(error, origin) {
     const { describe, isError, stackOf } = text();
     stderr().writeLine(isError(error) ? describe(error) : `Uncaught:\n${describe(error)}`);
+    writeReport(isError(error) ? /** @type {Error} */ (error) : undefined);
     failed = true;
     process.exitCode = 1;
     exchanges?.fail(error, origin);
     askToRetire(origin, stackOf(error));
+  }
+
+  /**
+   * Writes the report of `--report-uncaught-exception`, which Node writes only when it ends the process.
+   * @param {Error | undefined} error
+   */
+  function writeReport(error) {
+    const { report } = process;
+    if (report?.reportOnUncaughtException) report.writeReport(error);
   }
 
   /**
@@ -209,7 +220,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
     if (state === 'draining') return;
     state = 'draining';
     clearTimeout(patience);
-    deadline = wallClock() + timeout;
+    deadline = monotonic() + timeout;
     worker.state = 'disconnecting';
     worker.exitedAfterDisconnect = true;
     leaving();
@@ -223,7 +234,10 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
       drain({ timeout, handOver: reason !== 'shutdown' }, resolve);
     });
     const { announce, quiet } = announcing();
-    const prepared = announce(worker, { reason, deadline: deadline === Infinity ? null : deadline });
+    const prepared = announce(worker, {
+      reason,
+      deadline: timeout === Infinity ? null : wallClock() + timeout,
+    });
     void Promise.all([drained, prepared])
       .then(() => quiet(worker))
       .then(end);
@@ -261,7 +275,7 @@ module.exports = function createRetirement(worker, { tell, serves, drain, leavin
   /** The primary is gone, so the drain must enforce its deadline itself. */
   function orphaned() {
     if (state !== 'draining' || deadline === Infinity) return;
-    setTimeout(() => ending.exit(), Math.max(0, deadline - wallClock())).unref();
+    setTimeout(() => ending.exit(), Math.max(0, deadline - monotonic())).unref();
   }
 
   /** @param {number} slot */
