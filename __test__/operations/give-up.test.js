@@ -51,7 +51,10 @@ for (const onGiveUp of ['degrade', 'exit']) {
           assert.ok(said.includes(`given up: ${ERROR}${port}`), said);
           const lines = `${cluster.text}`.trimEnd().split('\n');
           const first = lines.find((line) => line.includes('failed to start')) ?? '';
-          assert.match(first, /; the next one starts in \d+ ms; if no worker becomes ready within 2 s, rcluster gives up$/);
+          assert.match(
+            first,
+            /; the next one starts in \d+ ms; if no worker becomes ready within 2 s, rcluster gives up$/,
+          );
           assert.match(
             lines.at(-1) ?? '',
             /^rcluster: gave up, and the primary exits with code 70; the last failure: /,
