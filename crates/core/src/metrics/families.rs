@@ -46,7 +46,8 @@ pub fn encode(snapshot: &Snapshot<'_>, format: Format) -> String {
     if let Some(limits) = &snapshot.status.cgroup {
         cgroup(&mut to, limits);
     }
-    supervision(&mut to, snapshot.totals);
+    let slots_now: Vec<Slot> = snapshot.status.slots.iter().map(|it| it.slot).collect();
+    supervision(&mut to, snapshot.totals, &slots_now);
     slots(&mut to, snapshot);
     processes(&mut to, snapshot);
     listeners(&mut to, snapshot.listeners);
@@ -126,17 +127,17 @@ fn size(count: usize) -> f64 {
     whole(u64::try_from(count).unwrap_or(u64::MAX))
 }
 
-fn supervision(to: &mut Exposition, totals: &Totals) {
+fn supervision(to: &mut Exposition, totals: &Totals, slots: &[Slot]) {
     let mut restarts =
         to.family(Kind::Counter, "rcluster_restarts", "Workers that failed and were replaced.");
-    for ((slot, reason), count) in &totals.restarts {
+    for ((slot, reason), count) in totals.restarts(slots) {
         let slot = slot.map_or_else(|| STANDBY.to_owned(), |slot| slot.0.to_string());
-        restarts.add(&[("slot", &slot), ("reason", reason)], whole(*count));
+        restarts.add(&[("slot", &slot), ("reason", reason)], whole(count));
     }
     let mut recycles =
         to.family(Kind::Counter, "rcluster_recycles", "Workers that were replaced at a limit.");
-    for ((slot, cause), count) in &totals.recycles {
-        recycles.add(&[("slot", &slot.0.to_string()), ("cause", cause)], whole(*count));
+    for ((slot, cause), count) in totals.recycles(slots) {
+        recycles.add(&[("slot", &slot.0.to_string()), ("cause", cause)], whole(count));
     }
     to.family(Kind::Counter, "rcluster_reloads", "Reloads by result.")
         .add(&[("result", "done")], whole(totals.reloads_done))

@@ -13,13 +13,19 @@ const BOOTS: &[f64] = &[0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 /// The limits of the buckets for drain times, in seconds.
 const DRAINS: &[f64] = &[0.05, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0];
 
+/// What was wrong with a worker that was replaced: see [`restart_reason`].
+const REASONS: [&str; 5] = ["crash", "exception", "hang", "oom", "startup"];
+
+/// The limits at which workers are replaced.
+const CAUSES: [&str; 3] = ["age", "connections", "memory"];
+
 /// The counts: see the module.
 #[derive(Clone, Debug)]
 pub struct Totals {
     /// By slot (`None` for standbys) and reason.
-    pub(super) restarts: BTreeMap<(Option<Slot>, &'static str), u64>,
+    restarts: BTreeMap<(Option<Slot>, &'static str), u64>,
     /// By slot and cause.
-    pub(super) recycles: BTreeMap<(Slot, &'static str), u64>,
+    recycles: BTreeMap<(Slot, &'static str), u64>,
     pub(super) reloads_done: u64,
     pub(super) reloads_failed: u64,
     pub(super) boots: Histogram,
@@ -77,6 +83,19 @@ impl Totals {
             }
             _ => {}
         }
+    }
+
+    /// The restarts by slot (`None` for standbys) and reason, with a 0 for whatever has not happened in these slots: `rate()`
+    /// would miss the first event of a counter that begins with it.
+    pub(super) fn restarts(&self, slots: &[Slot]) -> BTreeMap<(Option<Slot>, &'static str), u64> {
+        let zeros = slots.iter().flat_map(|slot| REASONS.map(|reason| ((Some(*slot), reason), 0)));
+        zeros.chain(self.restarts.iter().map(|(key, count)| (*key, *count))).collect()
+    }
+
+    /// The same for the workers that were replaced at a limit, by slot and cause.
+    pub(super) fn recycles(&self, slots: &[Slot]) -> BTreeMap<(Slot, &'static str), u64> {
+        let zeros = slots.iter().flat_map(|slot| CAUSES.map(|cause| ((*slot, cause), 0)));
+        zeros.chain(self.recycles.iter().map(|(key, count)| (*key, *count))).collect()
     }
 
     fn on_restart(&mut self, slot: Option<Slot>, reason: &'static str) {
@@ -155,9 +174,12 @@ mod tests {
         };
         totals.on_event(&retire("uncaughtException"));
         totals.on_event(&retire("tired"));
-        let counted: Vec<(&str, u64)> =
-            totals.restarts.iter().map(|((_, reason), count)| (*reason, *count)).collect();
-        assert_eq!(counted, [("crash", 2), ("exception", 1), ("hang", 1), ("oom", 1), ("startup", 2)]);
+        let counted = |totals: &Totals| -> Vec<(&str, u64)> {
+            totals.restarts(&[SLOT]).into_iter().map(|((_, reason), count)| (reason, count)).collect()
+        };
+        let all = [("crash", 2), ("exception", 1), ("hang", 1), ("oom", 1), ("startup", 2)];
+        assert_eq!(counted(&totals), all);
+        assert_eq!(counted(&Totals::default()), all.map(|(reason, _)| (reason, 0)), "they begin at 0");
     }
 
     #[test]
