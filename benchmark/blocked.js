@@ -89,14 +89,23 @@ run(async () => {
       ];
     }),
   };
+  const overOthers = (/** @type {Sample} */ { othersP999 }, /** @type {number} */ round) =>
+    othersP999 / (base?.[round].othersP999 ?? NaN);
   section.behind = behind(
-    results.map(({ contestant, samples }) => ({
-      what: `One blocked worker, \`${contestant.id}\`, p99.9 of the others' clients`,
-      own: isBuiltin(contestant) ? NaN : median(samples.map(overBase)),
-      other: 1,
-      than: 'the p99.9 of all clients of the built-in round robin',
-      better: 'less',
-    })),
+    results
+      .filter(({ contestant }) => !isBuiltin(contestant))
+      .flatMap(({ contestant: { id }, samples }) =>
+        /** @type {const} */ ([
+          [overBase, 'the p99.9 of all clients of the built-in round robin'],
+          [overOthers, "that of the built-in's other clients"],
+        ]).map(([over, than]) => ({
+          what: `One blocked worker, \`${id}\`, p99.9 of the others' clients`,
+          own: median(samples.map(over)),
+          other: 1,
+          than,
+          better: /** @type {const} */ ('less'),
+        })),
+      ),
   );
   publish('blocked', section, { machine, options, results });
 });

@@ -122,6 +122,8 @@ run(async () => {
         .flatMap(({ contestant: { id }, samples }) =>
           /** @type {[string, (sample: Sample) => number, 'more' | 'less'][]} */ ([
             ['requests/s', (sample) => sample.requestsPerSecond, 'more'],
+            ['p50', (sample) => sample.p50, 'less'],
+            ['p99', (sample) => sample.p99, 'less'],
             ['CPU time of all processes', (sample) => sample.cpu.total, 'less'],
           ]).map(([what, read, better]) => ({
             what: `\`${id}\`, ${what}`,

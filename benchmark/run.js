@@ -231,6 +231,7 @@ function comparisons(title, contestants) {
     others.flatMap(({ id, label: than }) =>
       /** @type {const} */ ([
         ['requests/s', 'requestsPerSecond', 'more'],
+        ['p50', 'p50', 'less'],
         ['p99', 'p99', 'less'],
         ['CPU time of all processes', 'cpuTotal', 'less'],
       ]).map(([what, key, better]) => ({

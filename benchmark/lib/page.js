@@ -70,7 +70,7 @@ function behind(measured) {
   const sentences = measured.flatMap(({ section }) => section.behind ?? []);
   if (sentences.length === 0) return 'In this run, no alternative was better by more than 3 %.';
   const list = sentences.map((sentence) => `- ${sentence}`).join('\n');
-  return `In this run, the alternative was better by more than 3 % in these comparisons:\n\n${list}`;
+  return `In this run, the alternative was better by more than 3 % in these comparisons. Each figure is the median of the ratios of all rounds:\n\n${list}`;
 }
 
 /**
