@@ -46,8 +46,8 @@ pub fn encode(snapshot: &Snapshot<'_>, format: Format) -> String {
     if let Some(limits) = &snapshot.status.cgroup {
         cgroup(&mut to, limits);
     }
-    let slots_now: Vec<Slot> = snapshot.status.slots.iter().map(|it| it.slot).collect();
-    supervision(&mut to, snapshot.totals, &slots_now);
+    let slots_so_far: Vec<Slot> = snapshot.slots.keys().copied().collect();
+    supervision(&mut to, snapshot.totals, &slots_so_far);
     slots(&mut to, snapshot);
     processes(&mut to, snapshot);
     listeners(&mut to, snapshot.listeners);
