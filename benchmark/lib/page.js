@@ -25,8 +25,8 @@ function writePage(machine, suites) {
   return (
     [
       '# Benchmarks',
-      'Written by `npm run bench`, which measures everything on this page in one run on one machine. The programs of each ' +
-        'suite take turns, so that other load on the machine affects all of them alike. Compare figures within a table. ' +
+      'Written by `npm run bench`. Below each section is the command that measured it. The programs of each suite take ' +
+        'turns, so that other load on the machine affects all of them alike. Compare figures within a table. ' +
         'Across tables, machines or days only ratios are meaningful.',
       `${describe(machine)}. Load average before: ${machine.loadAverage.map((load) => load.toFixed(2)).join(', ')}.`,
       ...(hasty.length > 0
